@@ -1,0 +1,28 @@
+"""Probes ask the world whether a host is there.  A kind is one file and one line in KINDS."""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from failover_monitor.model import Answer, Round
+from failover_monitor.probes.icmp import IcmpProbe
+
+
+class Probe(Protocol):
+    """Sends echoes and hands over what came back; it judges nothing and never blocks."""
+
+    def send(self, address: str, round_: Round) -> str:
+        """Send one echo.  Returns "" when it left, else why it could not, in a few words."""
+        ...
+
+    def receive(self) -> Iterable[Answer]:
+        """Everything that has arrived by now, each echo's first outcome once."""
+        ...
+
+    def filenos(self) -> Iterable[int]:
+        """Descriptors that become readable when something arrives."""
+        ...
+
+    def close(self) -> None: ...
+
+
+KINDS: dict[str, type[Probe]] = {"icmp": IcmpProbe}
