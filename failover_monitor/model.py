@@ -134,6 +134,30 @@ class Answer:
     error: str = ""  # "" = a genuine reply; else the ICMP error, which is never evidence
 
 
+class Notice(StrEnum):
+    """What happened inside the detector that people may want to hear of."""
+
+    SUSPECT = "suspect"  # the primary left a round unanswered
+    CLEARED = "cleared"  # it answered after all
+    FAILED = "failed"  # a check failed
+    INCONCLUSIVE = "inconclusive"  # a check proved nothing
+    DOUBT = "doubt"  # the evidence was dropped: we could not send or could not time
+    VERDICT = "verdict"  # the verdict changed
+    HELD = "held"  # silent for long, and still no verdict
+    REFERENCE_SILENT = "reference_silent"
+    REFERENCE_BACK = "reference_back"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One notice, with its evidence in words."""
+
+    notice: Notice
+    why: str
+    subject: str = ""  # a reference's address, or the new verdict
+    gap_s: float = 0.0  # how long the primary had been silent
+
+
 @dataclass(frozen=True, slots=True)
 class UnitSeen:
     """One service, as systemd shows it."""

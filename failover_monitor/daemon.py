@@ -1,0 +1,176 @@
+"""The process around the monitors: lock, configuration, signals, READY and WATCHDOG.
+
+Rule: nothing ends the watch but a stop.  A bad configuration, a lost bus or a full disk is said and
+lived with; what is truly a bug crashes, systemd restarts us, and looking again loses nothing.
+"""
+
+import asyncio
+import gc
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from failover_monitor import __version__, events
+from failover_monitor.config import Config, ConfigError, load, parse
+from failover_monitor.events import Event, Kind
+from failover_monitor.files import Paths, Recorder, load_intent, read_first, take_lock
+from failover_monitor.journal import JournalHandler, notify
+from failover_monitor.model import Policy
+from failover_monitor.monitor import Monitor
+from failover_monitor.probes import KINDS, Probe
+from failover_monitor.systemd import Systemd, boot_id, booted_s
+
+ALIVE_S = 2.5  # WATCHDOG=1 at most so often; WatchdogSec is four times that
+FIRST_LOOK_S = 5.0
+NAG_S = 60.0  # a bad configuration is said again so often
+
+
+def boottime_s() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def run(config_path: Path, paths: Paths, *, debug: bool = False) -> int:
+    """Watch until stopped; gives the exit status."""
+    try:
+        lock = take_lock(paths.lock)
+    except OSError as error:
+        print(f"cannot start: {paths.lock}: {error.strerror}", file=sys.stderr)
+        return 1
+    if lock is None:
+        print(f"cannot start: another monitor holds {paths.lock}", file=sys.stderr)
+        return 1
+    intent = load_intent(paths)
+    problem = ""
+    try:
+        config = load(config_path)
+    except ConfigError as error:
+        last_good = last_good_config(paths) if serving(intent) else None
+        if last_good is None:
+            print(error, file=sys.stderr)
+            return os.EX_CONFIG
+        config, problem = last_good, str(error)
+    recorder = Recorder(paths, JournalHandler(), debug=debug)
+    try:
+        daemon = Daemon(config_path, config, recorder)
+        if problem:
+            daemon.complain(problem)
+        else:
+            recorder.last_good_config(config.text)
+        if intent:
+            daemon.monitor.resume(intent)
+        asyncio.run(daemon.run())
+    finally:
+        recorder.close()
+        os.close(lock)
+    return 0
+
+
+def serving(intent: dict[str, object] | None) -> bool:
+    """Services of ours run here since an earlier process of this boot."""
+    return intent is not None and intent["boot_id"] == boot_id() and bool(intent["ours"])
+
+
+def last_good_config(paths: Paths) -> Config | None:
+    text = read_first(paths.last_good_config())
+    if text is None:
+        return None
+    try:
+        return parse(text, next(iter(paths.last_good_config())))
+    except ConfigError:
+        return None
+
+
+def new_probe(policy: Policy) -> Probe:
+    addresses = (*policy.primary, *policy.references)
+    return KINDS["icmp"](addresses, repair=policy.primary, clock=boottime_s)
+
+
+class Daemon:
+    """One process: its monitor, its door to systemd, and the signals."""
+
+    def __init__(self, config_path: Path, config: Config, recorder: Recorder) -> None:
+        self.config_path = config_path
+        self.recorder = recorder
+        self.stopping = asyncio.Event()
+        policy = config.policy
+        self.systemd = Systemd(policy.services, self._changed)
+        self.monitor = Monitor(
+            policy,
+            probe=new_probe(policy),
+            services=self.systemd,
+            recorder=recorder,
+            clock=boottime_s,
+            boot_id=boot_id(),
+            booted_s=booted_s(),
+            alive=self._alive,
+        )
+        self._problem = ""
+        self._alive_s = 0.0
+        self._line = ""
+
+    async def run(self) -> None:
+        """Watch until SIGTERM or SIGINT."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stopping.set)
+        self._tell(Kind.STARTED, events.INFO, f"failover-monitor {__version__} watches")
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self.systemd.run())]
+            loop.add_signal_handler(signal.SIGHUP, lambda: group.create_task(self.reload()))
+            await self.systemd.first_look(FIRST_LOOK_S)
+            self.monitor.turn()
+            notify("READY=1")
+            gc.freeze()  # what lives now lives for ever: no collection needs to look at it again
+            tasks += [group.create_task(self.monitor.run()), group.create_task(self._nag())]
+            await self.stopping.wait()
+            notify("STOPPING=1")
+            for task in tasks:
+                task.cancel()
+        self._tell(Kind.STOPPED, events.INFO, "stopped; the services stay as they are")
+        self.recorder.state_word("unknown")
+
+    async def reload(self) -> None:
+        """Read the configuration again; a bad one changes nothing."""
+        now_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        notify(f"RELOADING=1\nMONOTONIC_USEC={now_us}")
+        try:
+            config = await asyncio.to_thread(load, self.config_path)
+        except ConfigError as error:
+            self.complain(str(error))
+        else:
+            old, new = self.monitor.policy, config.policy
+            same = (old.primary, old.references) == (new.primary, new.references)
+            self.monitor.reload(new, self.monitor.probe if same else new_probe(new))
+            self.recorder.last_good_config(config.text)
+            self._problem = self.monitor.status.remark = ""
+            self._tell(Kind.CONFIG, events.INFO, f"{self.config_path} was read again")
+        notify("READY=1")
+
+    def complain(self, problem: str) -> None:
+        """Say that the configuration is bad and that the last good one goes on."""
+        self._problem = problem
+        self.monitor.status.remark = f"{self.config_path} is bad, the last good one goes on"
+        self._tell(Kind.CONFIG_BAD, events.ERROR, f"{self.monitor.status.remark}:\n{problem}")
+
+    async def _nag(self) -> None:
+        while True:
+            await asyncio.sleep(NAG_S)
+            if self._problem:
+                self.complain(self._problem)
+
+    def _changed(self) -> None:
+        self.monitor.wake.set()
+
+    def _alive(self, line: str) -> None:
+        now_s = boottime_s()
+        if line != self._line:
+            self._line = line
+            notify(f"STATUS={line}")
+        if now_s - self._alive_s >= ALIVE_S:
+            self._alive_s = now_s
+            notify("WATCHDOG=1")
+
+    def _tell(self, kind: Kind, level: int, sentence: str) -> None:
+        self.recorder.tell(Event(kind, level, sentence))

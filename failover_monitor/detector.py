@@ -1,0 +1,400 @@
+"""Echoes in, verdict out: is the primary gone, or are we the broken part?
+
+Rule: pure.  No clock, no socket, no log.  The caller says what time it is, what was sent and what
+came back; it gets the next echo round to send, the moment of the next deadline, and a verdict.
+The caller must feed every answer that has arrived before it asks for judgement with `tick`.
+
+Theory of operation
+-------------------
+Steady      One echo round every T (every A while we serve).
+Suspicion   A round stayed unanswered for the soft timeout.  From now on a round every g.  The
+            suspicion is dated from the first round sent after the last answer arrived, and is cut
+            into checks of length R.
+Check       At its end it fails if at least half of its rounds were sent and a reference answered
+            one of them; an answer from the primary would have ended the suspicion.  Otherwise it
+            is inconclusive: we ourselves may be cut off, so the count starts anew.
+Verdict     N failed checks in a row.  Dense echoes in a fixed time: any one answer disproves death,
+            so all of them must be lost for a mistake.
+Doubt       What we could not send or could not time proves nothing: the suspicion is dropped.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import ceil
+
+from failover_monitor.model import Answer, Notice, Policy, Round, Told, Verdict
+
+HELD_REPEAT_S = 60.0  # a primary that stays silent without a verdict is news again this often
+QUIET_ROUNDS = 10  # a reference is called silent after so many unanswered rounds ...
+QUIET_S = 10.0  # ... that took at least so long
+RTT_GAIN, RTTVAR_GAIN = 1 / 8, 1 / 4  # RFC 6298 §2
+SAME_S = 1e-6  # moments closer than this are one: sums of floats
+
+
+@dataclass(slots=True)
+class Check:
+    """One window of evidence."""
+
+    start_s: float
+    end_s: float
+    planned: int = 0  # rounds that the schedule put into it
+    sent: int = 0  # of these, really sent
+    answered: int = 0  # answers of references to echoes sent in it
+
+    @property
+    def conclusive(self) -> bool:
+        return self.answered > 0 and self.sent * 2 >= self.planned
+
+
+@dataclass(slots=True)
+class Suspicion:
+    """The primary has not answered since `start_s`."""
+
+    start_s: float
+    next_send_s: float
+    check: Check
+    failed: int = 0  # checks in a row
+    rounds: int = 1  # sent in these checks
+
+
+@dataclass(slots=True)
+class Quiet:
+    """One reference: how long it has left us without an answer."""
+
+    answered_s: float
+    misses: int = 0  # rounds in a row
+    told: bool = False
+
+
+class Detector:
+    """Follows one primary.  Moments are CLOCK_BOOTTIME seconds, see `model`."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        now_s: float,
+        *,
+        verdict: Verdict = Verdict.UNKNOWN,
+        seen: bool = False,
+        grace_until_s: float = 0.0,
+    ) -> None:
+        self.policy = policy
+        self.verdict = verdict
+        self.verdict_since_s = now_s
+        self.seen = seen  # the primary has answered since this host booted
+        self.answering_since_s: float | None = None  # without a suspicion in between
+        self.told: list[Told] = []  # the caller takes and clears them
+        self._grace_until_s = grace_until_s
+        self._serving = False
+        self._primary = frozenset(policy.primary)
+        self._references = {address: Quiet(now_s) for address in policy.references}
+        self._reference_proof_s = -1.0  # when the newest echo that a reference answered was sent
+        self._number = 0
+        self._grid_s = self._next_round_s = now_s
+        self._silent_since_s: float | None = None  # first round sent after the last answer
+        self._suspicion: Suspicion | None = None
+        self._doubt_since_s: float | None = None
+        self._doubt_why = ""
+        self._rtt_s: float | None = None
+        self._rtt_var_s = 0.0
+        self._streak = self._streak_number = 0  # answered rounds in a row, and the last of them
+        self._held_since_s: float | None = None
+        self._held_next_s = 0.0
+        self._checks = self._conclusive = 0  # since `_held_since_s`
+
+    # What the caller asks.
+
+    @property
+    def due_s(self) -> float:
+        """The moment of the next `tick`."""
+        if self._suspicion:
+            return min(self._suspicion.next_send_s, self._suspicion.check.end_s)
+        if self._silent_since_s is None or self._waiting_for_return:
+            return self._next_round_s
+        return min(self._next_round_s, self._silent_since_s + self.soft_timeout_s)
+
+    @property
+    def soft_timeout_s(self) -> float:
+        """How long a round may stay unanswered before suspicion begins (RFC 6298, bounded)."""
+        policy = self.policy
+        longest_s = min(policy.timeout_s, policy.check_s, policy.last_check_s)
+        rtt_s = 0.0 if self._rtt_s is None else self._rtt_s + 4 * self._rtt_var_s
+        return min(max(policy.spacing_s, rtt_s), longest_s)
+
+    @property
+    def suspicious(self) -> bool:
+        return self._suspicion is not None
+
+    @property
+    def failed_checks(self) -> int:
+        """Failed checks in a row, of the N that make the verdict."""
+        return self._suspicion.failed if self._suspicion else 0
+
+    @property
+    def quiet_references(self) -> tuple[str, ...]:
+        return tuple(address for address, quiet in self._references.items() if quiet.told)
+
+    # What the caller tells.
+
+    def serve(self, serving: bool, now_s: float) -> None:
+        """Say whether we serve: then rounds come faster and our isolation changes no verdict."""
+        if serving is self._serving:
+            return
+        self._serving = serving
+        if self._waiting_for_return:
+            self._suspicion = None
+        self._grid_s = self._next_round_s = now_s
+
+    def tick(self, now_s: float) -> Round | None:
+        """Judge what is due and return the round to send now, if there is one."""
+        late_s = now_s - self.due_s
+        if late_s < -SAME_S:
+            return None
+        if late_s > max(1.0, self.policy.check_s / 2):
+            self._doubt(f"the timer fired {late_s:.1f} s late", now_s)
+            self._grid_s = self._next_round_s = now_s
+            self._held_since_s = None  # nobody watched, so nobody held
+        if self._suspicion:
+            self._judge(now_s)
+        elif self._silence_ripe(now_s):
+            self._suspect("no answer in time", now_s)
+        if self._held_since_s is not None and now_s >= self._held_next_s:
+            self._tell_held(now_s - self._held_since_s, now_s)
+        return self._round(now_s)
+
+    def sent(self, round_: Round, refused: Mapping[str, str]) -> None:
+        """Say to which addresses the round could not be sent, and why."""
+        now_s = round_.sent_s
+        for address, quiet in self._references.items():
+            if address not in refused:
+                self._count_miss(address, quiet, now_s)
+        if refused and (why := self._unsendable(refused)):
+            if self._doubt_since_s is None:
+                self._doubt_since_s = now_s
+                self._doubt(why, now_s)
+            elif now_s - self._doubt_since_s >= self.policy.check_s:
+                self._lose_verdict(why, now_s)
+            self._doubt_why = why
+            self._begin_held(now_s)
+            return
+        self._doubt_since_s = None
+        if self._silent_since_s is None:
+            self._silent_since_s = now_s
+            self._begin_held(now_s)
+        if self._suspicion:
+            self._suspicion.check.sent += 1
+            self._suspicion.rounds += 1
+
+    def answered(self, answer: Answer, now_s: float) -> None:
+        """Take one answer, or one ICMP error, that has arrived."""
+        if answer.address in self._primary:
+            if not answer.error:
+                self._primary_answered(answer, now_s)
+            elif self._silent_since_s is not None and not self.suspicious:
+                self._suspect(answer.error, now_s)  # sooner than the timeout; V stays as long
+        elif not answer.error and (quiet := self._references.get(answer.address)):
+            self._reference_answered(answer, quiet, now_s)
+
+    # The primary.
+
+    @property
+    def _waiting_for_return(self) -> bool:
+        return self._serving and self.verdict is Verdict.DOWN
+
+    def _primary_answered(self, answer: Answer, now_s: float) -> None:
+        self._measure(now_s - answer.sent_s)
+        self._silent_since_s = self._held_since_s = None
+        self.seen = True
+        if self._suspicion:
+            gap_s = now_s - self._suspicion.start_s
+            self._suspicion = None
+            self._tell(Notice.CLEARED, f"the primary answers after {gap_s:.2f} s", gap_s=gap_s)
+            self._realign(now_s)
+        if self.answering_since_s is None:
+            self.answering_since_s = now_s
+        if answer.number > self._streak_number:
+            in_a_row = answer.number == self._streak_number + 1
+            self._streak = self._streak + 1 if in_a_row else 1
+            self._streak_number = answer.number
+        enough = self.policy.recovery_threshold if self.verdict is Verdict.DOWN else 1
+        if self.verdict is not Verdict.UP and self._streak >= enough:
+            self._set_verdict(Verdict.UP, f"{answer.address} answered", now_s)
+
+    def _measure(self, rtt_s: float) -> None:
+        """RFC 6298 §2: smoothed round-trip time and its deviation."""
+        if self._rtt_s is None:
+            self._rtt_s, self._rtt_var_s = rtt_s, rtt_s / 2
+        else:
+            self._rtt_var_s += RTTVAR_GAIN * (abs(self._rtt_s - rtt_s) - self._rtt_var_s)
+            self._rtt_s += RTT_GAIN * (rtt_s - self._rtt_s)
+
+    def _silence_ripe(self, now_s: float) -> bool:
+        if self._silent_since_s is None or self._waiting_for_return:
+            return False
+        return now_s >= self._silent_since_s + self.soft_timeout_s - SAME_S
+
+    def _suspect(self, why: str, now_s: float) -> None:
+        if self._silent_since_s is None or self._waiting_for_return:
+            return
+        start_s, spacing_s = self._silent_since_s, self.policy.spacing_s
+        check = Check(start_s, start_s + self._check_length_s(0), planned=1, sent=1)
+        check.answered = int(self._reference_proof_s >= start_s)
+        steps = max(1, ceil((now_s - start_s - SAME_S) / spacing_s))
+        self._suspicion = Suspicion(start_s, start_s + steps * spacing_s, check)
+        self.answering_since_s = None
+        self._tell(Notice.SUSPECT, why)
+
+    # The checks.
+
+    def _check_length_s(self, failed: int) -> float:
+        last = failed >= self.policy.threshold - 1
+        return self.policy.last_check_s if last else self.policy.check_s
+
+    def _judge(self, now_s: float) -> None:
+        """Judge every check that has ended."""
+        while (suspicion := self._suspicion) and suspicion.check.end_s <= now_s + SAME_S:
+            check, spacing_s = suspicion.check, self.policy.spacing_s
+            if (unsent_s := check.end_s - SAME_S - suspicion.next_send_s) > 0:
+                slots = ceil(unsent_s / spacing_s)
+                check.planned += slots
+                suspicion.next_send_s += slots * spacing_s
+            self._checks += 1
+            if check.conclusive:
+                self._conclusive += 1
+                self._fail(suspicion, now_s)
+            else:
+                self._inconclusive(suspicion, now_s)
+            if self._suspicion:
+                end_s = check.end_s + self._check_length_s(suspicion.failed)
+                suspicion.check = Check(check.end_s, end_s)
+
+    def _fail(self, suspicion: Suspicion, now_s: float) -> None:
+        suspicion.failed += 1
+        check, threshold = suspicion.check, self.policy.threshold
+        self._tell(
+            Notice.FAILED,
+            f"check {suspicion.failed} of {threshold} failed: {check.sent} rounds sent,"
+            f" references answered {check.answered} echoes, the primary none",
+        )
+        if suspicion.failed < threshold:
+            return
+        if not self.seen and now_s < self._grace_until_s:
+            suspicion.failed = threshold - 1  # the next check may be the one that counts
+        elif self.verdict is not Verdict.DOWN:
+            self._set_verdict(
+                Verdict.DOWN,
+                f"{threshold} checks in a row failed: {suspicion.rounds} echo rounds in"
+                f" {now_s - suspicion.start_s:.2f} s, none answered by the primary,"
+                " each check with an answer from a reference",
+                now_s,
+            )
+            if self._serving:
+                self._suspicion = None
+                self._realign(now_s)
+
+    def _inconclusive(self, suspicion: Suspicion, now_s: float) -> None:
+        """Old counts must not outlive the loss of our own network: hold nothing, start anew."""
+        check = suspicion.check
+        why = f"no reference answered in {self.policy.check_s:g} s"
+        if check.sent * 2 < check.planned:
+            why = f"only {check.sent} of {check.planned} rounds were sent"
+        suspicion.failed = suspicion.rounds = 0
+        suspicion.start_s = check.end_s
+        self._tell(Notice.INCONCLUSIVE, why)
+        self._lose_verdict(why, now_s)
+
+    def _doubt(self, why: str, now_s: float) -> None:
+        """Drop the evidence so far."""
+        self._suspicion = None
+        self._silent_since_s = self.answering_since_s = None
+        self._realign(now_s)
+        self._tell(Notice.DOUBT, why)
+        if self.verdict is Verdict.DOWN:
+            self._lose_verdict(why, now_s)
+
+    # The verdict.
+
+    def _set_verdict(self, verdict: Verdict, why: str, now_s: float) -> None:
+        self.verdict, self.verdict_since_s = verdict, now_s
+        if verdict is Verdict.DOWN:
+            self._held_since_s = None
+            self._streak = 0
+        self._tell(Notice.VERDICT, why, subject=verdict)
+
+    def _lose_verdict(self, why: str, now_s: float) -> None:
+        """What we cannot see any more we do not claim, unless we already serve on it."""
+        if not self._serving and self.verdict is not Verdict.UNKNOWN:
+            self._set_verdict(Verdict.UNKNOWN, why, now_s)
+            self._begin_held(now_s)
+
+    # Our own network.
+
+    def _unsendable(self, refused: Mapping[str, str]) -> str:
+        for what, addresses in (
+            ("the primary", self.policy.primary),
+            ("any reference", self.policy.references),
+        ):
+            if all(address in refused for address in addresses):
+                return f"cannot send to {what}: {refused[addresses[0]]}"
+        return ""
+
+    def _reference_answered(self, answer: Answer, quiet: Quiet, now_s: float) -> None:
+        self._reference_proof_s = max(self._reference_proof_s, answer.sent_s)
+        if self._suspicion and answer.sent_s >= self._suspicion.check.start_s - SAME_S:
+            self._suspicion.check.answered += 1
+        if quiet.told:
+            quiet.told = False
+            self._tell(Notice.REFERENCE_BACK, "it answers again", subject=answer.address)
+        quiet.misses, quiet.answered_s = 0, now_s
+
+    def _count_miss(self, address: str, quiet: Quiet, now_s: float) -> None:
+        """Every round is a miss until it is answered."""
+        if quiet.misses >= QUIET_ROUNDS and not quiet.told and now_s - quiet.answered_s >= QUIET_S:
+            quiet.told = True
+            silent_s = now_s - quiet.answered_s
+            self._tell(Notice.REFERENCE_SILENT, f"no answer for {silent_s:.0f} s", subject=address)
+        quiet.misses += 1
+
+    # Holding still.
+
+    def _begin_held(self, now_s: float) -> None:
+        if self._held_since_s is None and self.verdict is not Verdict.DOWN:
+            self._held_since_s, self._held_next_s = now_s, now_s + 2 * self.policy.verdict_s
+            self._checks = self._conclusive = 0
+
+    def _tell_held(self, gap_s: float, now_s: float) -> None:
+        why = f"references answer in {self._conclusive} of {self._checks} checks"
+        if self._doubt_since_s is not None:
+            why = self._doubt_why
+        elif not self.seen and now_s < self._grace_until_s:
+            why += f", startup grace for {self._grace_until_s - now_s:.0f} s more"
+        self._held_next_s = now_s + max(HELD_REPEAT_S, 2 * self.policy.verdict_s)
+        self._tell(Notice.HELD, why, gap_s=gap_s)
+
+    # Rounds.
+
+    def _round(self, now_s: float) -> Round | None:
+        """The round that is due, if one is; missed ones are not made up for."""
+        if suspicion := self._suspicion:
+            if now_s < suspicion.next_send_s - SAME_S:
+                return None
+            spacing_s = self.policy.spacing_s
+            slots = 1 + int((now_s - suspicion.next_send_s + SAME_S) / spacing_s)
+            suspicion.check.planned += slots
+            suspicion.next_send_s += slots * spacing_s
+        elif now_s < self._next_round_s - SAME_S:
+            return None
+        else:
+            self._realign(now_s)
+        self._number += 1
+        return Round(self._number, now_s, self.suspicious or self._waiting_for_return)
+
+    def _realign(self, now_s: float) -> None:
+        """The next steady round: the first point of the grid after now."""
+        policy = self.policy
+        step_s = policy.serving_interval_s if self._serving else policy.interval_s
+        steps = int((now_s - self._grid_s + SAME_S) / step_s) + 1
+        self._next_round_s = self._grid_s + steps * step_s
+
+    def _tell(self, notice: Notice, why: str, *, subject: str = "", gap_s: float = 0.0) -> None:
+        self.told.append(Told(notice, why, subject, gap_s))

@@ -1,0 +1,316 @@
+"""The few files we keep: state word, status, intent, events, log.
+
+Rule: nothing here can stop the watch.  Small files are written whole (temporary file, then rename).
+What lies in /run is written at once; everything that may sit on a disk goes through one writer
+thread behind a bounded queue, so that a full, read-only or hanging disk costs lines, not decisions.
+"""
+
+import errno
+import fcntl
+import json
+import logging
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from failover_monitor.events import Event
+
+log = logging.getLogger("failover_monitor")
+
+QUEUE_LINES = 10_000  # waiting for the disk; more are dropped and counted
+EVENTS_BYTES = 2_000_000  # then events.jsonl becomes events.jsonl.1
+INTENT_KEYS = frozenset(
+    {"boot_id", "phase", "since_s", "settled", "seen", "verdict", "ours", "services"}
+)
+LOG_FORMAT = "%(asctime)s [%(levelname)s] %(message)s"
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Where everything is (CONTRACT: names and files); `root` moves all of it for tests."""
+
+    root: Path = Path("/")
+
+    @property
+    def state_word(self) -> Path:
+        return self.root / "var/run/failover_monitor_state"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "var/log/failover_monitor.log"
+
+    @property
+    def run(self) -> Path:
+        return self.root / "run/failover-monitor"
+
+    @property
+    def history(self) -> Path:
+        return self.root / "var/lib/failover-monitor"
+
+    @property
+    def config(self) -> Path:
+        return self.root / "opt/failover-monitor/config.json"
+
+    @property
+    def status(self) -> Path:
+        return self.run / "status.json"
+
+    @property
+    def lock(self) -> Path:
+        return self.run / "lock"
+
+    @property
+    def failback_request(self) -> Path:
+        return self.run / "failback.request"
+
+    @property
+    def events(self) -> Path:
+        return self.history / "events.jsonl"
+
+    def intent(self) -> Iterable[Path]:
+        return (self.run / "intent.json", self.history / "intent.json")
+
+    def last_good_config(self) -> Iterable[Path]:
+        return (self.run / "config.last-good.json", self.history / "config.last-good.json")
+
+
+def replace_file(path: Path, text: str, *, mode: int = 0o644) -> None:
+    """Write a small file whole.  Raises OSError; the old content stays when it does."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        os.fchmod(descriptor, mode)
+        data = text.encode()
+        if os.write(descriptor, data) < len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    temporary.replace(path)
+
+
+def read_first(paths: Iterable[Path]) -> str | None:
+    """The text of the first file that can be read."""
+    for path in paths:
+        try:
+            return path.read_text()
+        except (OSError, UnicodeDecodeError):
+            continue
+    return None
+
+
+def load_intent(paths: Paths) -> dict[str, Any] | None:
+    """What the last process wrote down, of this boot or an earlier one."""
+    text = read_first(paths.intent())
+    try:
+        intent = json.loads(text) if text else None
+    except ValueError:
+        return None
+    complete = isinstance(intent, dict) and intent.keys() == INTENT_KEYS
+    return intent if complete else None
+
+
+def take_lock(path: Path) -> int | None:
+    """Take the lock that says "somebody watches"; None when it is taken.  Held until exit."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def locked(path: Path) -> bool:
+    """Somebody watches: the lock is held."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+class Writer:
+    """One thread that does what may block: jobs in order, dropped and counted when it is stuck."""
+
+    def __init__(self) -> None:
+        self.lost = 0
+        self._jobs: queue.Queue[Callable[[], object] | None] = queue.Queue(QUEUE_LINES)
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, job: Callable[[], object]) -> None:
+        try:
+            self._jobs.put_nowait(job)
+        except queue.Full:
+            self.lost += 1
+
+    def close(self, timeout_s: float) -> None:
+        """Finish what waits, but never for longer than `timeout_s`."""
+        try:
+            self._jobs.put_nowait(None)
+        except queue.Full:
+            return
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+
+
+class ThroughWriter(logging.Handler):
+    """Hands every record to other handlers, on the writer's thread."""
+
+    def __init__(self, writer: Writer, handlers: Iterable[logging.Handler]) -> None:
+        super().__init__()
+        self._writer, self._handlers = writer, tuple(handlers)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        record.getMessage()
+        self._writer.submit(lambda: self._deliver(record))
+
+    def _deliver(self, record: logging.LogRecord) -> None:
+        for handler in self._handlers:
+            handler.handle(record)
+
+
+class AppendHandler(logging.Handler):
+    """Appends lines to a file that others may move, delete, or fill the disk under."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.lost = 0
+        self._path = path
+        self._descriptor = -1
+        self._inode = (0, 0)
+        self._torn = False  # the last line was written only in part
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = self.line(record)
+        if line is None:
+            return
+        try:
+            self._reopen_if_moved()
+            data = (("\n" if self._torn else "") + line + "\n").encode(errors="replace")
+            self._torn = os.write(self._descriptor, data) < len(data)
+        except OSError:
+            self.lost += 1
+
+    def line(self, record: logging.LogRecord) -> str | None:
+        """Give the line for this record; None: not for this file."""
+        return self.format(record)
+
+    def _reopen_if_moved(self) -> None:
+        try:
+            found = self._path.stat()
+            if self._descriptor >= 0 and (found.st_dev, found.st_ino) == self._inode:
+                return
+        except FileNotFoundError:
+            pass
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        self._descriptor = os.open(self._path, flags, 0o644)
+        found = os.fstat(self._descriptor)
+        self._inode = (found.st_dev, found.st_ino)
+
+
+class EventsHandler(AppendHandler):
+    """events.jsonl: what must be explainable later; one file and its predecessor."""
+
+    def line(self, record: logging.LogRecord) -> str | None:
+        event: Event | None = getattr(record, "event", None)
+        if event is None or event.level < logging.INFO:
+            return None
+        self._turn_over()
+        at = logging.Formatter().formatTime(record)
+        return json.dumps(
+            {"at": at, "kind": event.kind.name.lower(), "what": event.sentence, **event.fields}
+        )
+
+    def _turn_over(self) -> None:
+        try:
+            if self._path.stat().st_size > EVENTS_BYTES:
+                self._path.replace(self._path.with_suffix(".jsonl.1"))
+        except OSError:
+            return
+
+
+class Recorder:
+    """All that leaves a trace: events, state word, status, intent."""
+
+    def __init__(self, paths: Paths, journal: logging.Handler, *, debug: bool = False) -> None:
+        self.paths = paths
+        self.writer = Writer()
+        self._word = ""
+        self._failing: set[Path] = set()
+        self._files = (AppendHandler(paths.log), EventsHandler(paths.events))
+        self._files[0].setFormatter(logging.Formatter(LOG_FORMAT))
+        self._root = ThroughWriter(self.writer, (*self._files, journal))
+        log.setLevel(logging.DEBUG if debug else logging.INFO)
+        log.addHandler(self._root)
+        for directory in (paths.run, paths.history):
+            self._attempt(directory, partial(directory.mkdir, parents=True, exist_ok=True))
+
+    @property
+    def lost(self) -> int:
+        """Lines that did not reach the log."""
+        return self.writer.lost + self._files[0].lost
+
+    def tell(self, event: Event) -> None:
+        extra = {"event": event, "message_id": event.kind.value, "fields": event.fields}
+        log.log(event.level, "%s", event.sentence, extra=extra)
+
+    def state_word(self, word: str) -> None:
+        if word != self._word:
+            path = self.paths.state_word
+            if self._attempt(path, partial(replace_file, path, f"{word}\n")):
+                self._word = word
+
+    def status(self, document: dict[str, Any]) -> None:
+        text = json.dumps(document, indent=1) + "\n"
+        self._attempt(self.paths.status, partial(replace_file, self.paths.status, text))
+
+    def intent(self, document: dict[str, Any]) -> None:
+        """Before anything acts on a decision it lies in /run; history follows when it can."""
+        self._keep(self.paths.intent(), json.dumps(document) + "\n")
+
+    def last_good_config(self, text: str) -> None:
+        self._keep(self.paths.last_good_config(), text, mode=0o640)
+
+    def close(self) -> None:
+        log.removeHandler(self._root)
+        self.writer.close(timeout_s=2.0)
+
+    def _keep(self, places: Iterable[Path], text: str, *, mode: int = 0o644) -> None:
+        volatile, lasting = places
+        self._attempt(volatile, partial(replace_file, volatile, text, mode=mode))
+        write = partial(replace_file, lasting, text, mode=mode)
+        self.writer.submit(partial(self._attempt, lasting, write))
+
+    def _attempt(self, path: Path, write: Callable[[], object]) -> bool:
+        """Write; say once when it begins to fail, and once when it works again."""
+        try:
+            write()
+        except OSError as error:
+            if path not in self._failing:
+                self._failing.add(path)
+                log.warning("cannot write %s: %s", path, error.strerror)
+            return False
+        if path in self._failing:
+            self._failing.discard(path)
+            log.warning("%s can be written again", path)
+        return True

@@ -1,0 +1,306 @@
+"""One pair, watched: look, decide, record, act; then wait for the next deadline.
+
+Rule: a turn never waits.  Whatever can block (systemd, the disk, the journal) is asked and seen
+later.  The order inside a turn is the safety argument: all answers that have arrived are taken
+before anything is judged, and a decision is recorded before anything acts on it, so that after a
+crash at any point the record says at least as much as the world does.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any, Protocol
+
+from failover_monitor import events
+from failover_monitor.detector import Detector
+from failover_monitor.events import Event, Kind
+from failover_monitor.files import Recorder
+from failover_monitor.machine import AT_REST, PATIENCE_S, UP, WANTED, adopt, decide, retry_due_s
+from failover_monitor.model import (
+    SERVING,
+    Decision,
+    Effect,
+    Memory,
+    Observation,
+    PairState,
+    Phase,
+    Policy,
+    Round,
+    Transition,
+    UnitSeen,
+    Verdict,
+)
+from failover_monitor.probes import Probe
+from failover_monitor.status import WORDS, Status
+
+TURN_S = 3.0  # a turn at least so often: a third of WatchdogSec
+STATUS_S = 10.0  # status.json is written anew so often, so that its age says something
+SUMMARY_S = 600.0
+OVERDUE_S = 60.0  # a stop that does not end is told again so often
+
+
+class Services(Protocol):
+    """What the monitor needs of systemd."""
+
+    host_stopping: bool
+
+    def seen(self) -> tuple[UnitSeen, ...]: ...
+    def ask(self, effect: Effect) -> None: ...
+    def watch(self, units: Iterable[str]) -> None: ...
+
+
+class Monitor:
+    """One pair.  `clock` gives CLOCK_BOOTTIME seconds."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        probe: Probe,
+        services: Services,
+        recorder: Recorder,
+        clock: Callable[[], float],
+        boot_id: str,
+        booted_s: float,
+        alive: Callable[[str], None],
+    ) -> None:
+        now_s = clock()
+        self.policy = policy
+        self.probe = probe
+        self.services = services
+        self.recorder = recorder
+        self.clock = clock
+        self.wake = asyncio.Event()
+        self.state = PairState(since_s=now_s)
+        self.status = Status()
+        self._boot_id = boot_id
+        self._alive = alive  # tells systemd that we turn, and one line of how things stand
+        self._grace_until_s = booted_s + policy.startup_grace_s
+        self.detector = Detector(policy, now_s, grace_until_s=self._grace_until_s)
+        self._units: tuple[UnitSeen, ...] = ()
+        self._turned_s = now_s
+        self._intent: dict[str, Any] = {}
+        self._status_due_s = now_s
+        self._summary_due_s = now_s + SUMMARY_S
+        self._overdue_s = 0.0
+
+    # Coming and going.
+
+    def resume(self, intent: dict[str, Any]) -> None:
+        """Go on where an earlier process of the same boot was; another boot's intent is history."""
+        serving = intent["phase"] in SERVING
+        if intent["boot_id"] != self._boot_id:
+            if serving:
+                sentence = "this host rebooted while it served: that takeover is over"
+                self._tell(Event(Kind.INTENT_ENDED, events.WARNING, sentence))
+            return
+        now_s = self.clock()
+        memories = tuple(Memory(m["name"], finished=m["finished"]) for m in intent["services"])
+        phase = Phase(intent["phase"])
+        state = PairState(phase=phase, settled=intent["settled"], services=memories)
+        if phase not in WANTED:
+            state = replace(state, phase=Phase.UNKNOWN)
+        since_s = intent["since_s"] if phase in WANTED else now_s
+        self.state = replace(adopt(state, self.policy), since_s=since_s)
+        verdict = Verdict(intent["verdict"]) if serving else Verdict.UNKNOWN
+        self.detector = self._new_detector(verdict, seen=intent["seen"])
+        self.services.watch(self._watched())
+
+    def reload(self, policy: Policy, probe: Probe) -> None:
+        """Go on under a new configuration: the phase stays; evidence stays if it still means it."""
+        old = self.policy
+        self.policy = policy
+        self.state = adopt(self.state, policy)
+        self._grace_until_s += policy.startup_grace_s - old.startup_grace_s
+        if probe is not self.probe:
+            self._listen(probe)
+            self.probe.close()
+            self.probe = probe
+        if detection(policy) == detection(old):
+            self.detector.policy = policy
+        else:
+            same = policy.primary == old.primary or self.state.phase in SERVING
+            verdict = self.detector.verdict if same else Verdict.UNKNOWN
+            self.detector = self._new_detector(verdict, seen=same and self.detector.seen)
+        self.services.watch(self._watched())
+        self.wake.set()
+
+    def _new_detector(self, verdict: Verdict, *, seen: bool) -> Detector:
+        now_s = self.clock()
+        detector = Detector(
+            self.policy, now_s, verdict=verdict, seen=seen, grace_until_s=self._grace_until_s
+        )
+        detector.serve(self.state.phase in WANTED, now_s)
+        return detector
+
+    def _watched(self) -> tuple[str, ...]:
+        return (*self.policy.services, *self.state.leaving)
+
+    async def run(self) -> None:
+        """Turn for ever."""
+        loop = asyncio.get_running_loop()
+        self._listen(self.probe)
+        while True:
+            self.turn()
+            pause_s = self.due_s() - self.clock()
+            timer = loop.call_later(max(0.0, pause_s), self.wake.set)
+            await self.wake.wait()
+            timer.cancel()
+            self.wake.clear()
+
+    def due_s(self) -> float:
+        """When the next turn is due, whatever happens before."""
+        return min(
+            self._turned_s + TURN_S, self.detector.due_s, retry_due_s(self.state, self._turned_s)
+        )
+
+    def _listen(self, probe: Probe) -> None:
+        loop = asyncio.get_running_loop()
+        for descriptor in self.probe.filenos():
+            loop.remove_reader(descriptor)
+        for descriptor in probe.filenos():
+            loop.add_reader(descriptor, self.wake.set)
+
+    # The four verbs.
+
+    def turn(self) -> None:
+        """Look, decide, record, act; again for as long as that changes anything."""
+        now_s = self._turned_s = self.clock()
+        self.look(now_s)
+        changed = True
+        while changed:
+            seen = self.observe(now_s)
+            decision = decide(self.state, seen, self.policy)
+            changed = decision.transition is not None or decision.effects != ()
+            self.record(decision, seen)
+            self.act(decision)
+        self._keep_current(now_s)
+
+    def look(self, now_s: float) -> None:
+        """Take what has arrived, then judge, then send what is due."""
+        for answer in self.probe.receive():
+            self.status.answered(answer, now_s)
+            self.detector.answered(answer, now_s)
+        if round_ := self.detector.tick(now_s):
+            self.detector.sent(round_, self._send(round_))
+
+    def observe(self, now_s: float) -> Observation:
+        """All that the machine is told."""
+        detector = self.detector
+        return Observation(
+            now_s=now_s,
+            verdict=detector.verdict,
+            verdict_since_s=detector.verdict_since_s,
+            answering_since_s=detector.answering_since_s,
+            units=self.services.seen(),
+            host_stopping=self.services.host_stopping,
+            failback_asked=self.state.phase in SERVING
+            and detector.verdict is Verdict.UP
+            and self.recorder.paths.failback_request.exists(),
+        )
+
+    def record(self, decision: Decision, seen: Observation) -> None:
+        """Write down what was seen and decided, before anything acts on it."""
+        before, self.state = self.state, decision.state
+        self._tell_evidence()
+        started = frozenset(self.policy.services if before.phase in SERVING else ())
+        for event in events.of_units(self._units, seen.units, before.phase, started):
+            self._tell(event)
+        if self._units != seen.units or decision.transition:
+            self._status_due_s = seen.now_s
+        self._units = seen.units
+        if decision.transition:
+            self._tell_transition(decision.transition)
+        self.recorder.state_word(WORDS[self.detector.verdict])
+        self._keep_intent()
+        tries = {memory.name: memory.tries for memory in before.services}
+        for effect in decision.effects:
+            self._tell(events.of_effect(effect, tries.get(effect.service, 0)))
+
+    def act(self, decision: Decision) -> None:
+        """Ask systemd for what should be; the next look shows what came of it."""
+        for effect in decision.effects:
+            self.services.ask(effect)
+        self.detector.serve(self.state.phase in WANTED, self.clock())
+        if decision.transition and self.state.phase not in SERVING:
+            self.services.watch(self._watched())
+            self.recorder.paths.failback_request.unlink(missing_ok=True)
+
+    def _send(self, round_: Round) -> dict[str, str]:
+        refused = {}
+        for address in (*self.policy.primary, *self.policy.references):
+            if why := self.probe.send(address, round_):
+                refused[address] = why
+            else:
+                self.status.sent(address)
+        return refused
+
+    # What people and later processes read.
+
+    def _tell(self, event: Event) -> None:
+        self.recorder.tell(event)
+
+    def _tell_evidence(self) -> None:
+        told, self.detector.told = self.detector.told, []
+        left = len(self.policy.references) - len(self.detector.quiet_references)
+        for notice in told:
+            self.status.told(notice)
+            near_miss_s = self.policy.verdict_s / 2
+            self._tell(events.of_told(notice, near_miss_s=near_miss_s, references_left=left))
+            self._status_due_s = 0.0
+
+    def _tell_transition(self, transition: Transition) -> None:
+        self._tell(events.of_transition(transition, self.status.why))
+        if transition.target is Phase.STANDBY:
+            for unit in self._units:
+                if unit.state in UP:
+                    self._tell(events.foreign(unit))
+
+    def _keep_intent(self) -> None:
+        """Keep what the next process must know; only a change is written."""
+        state = self.state
+        intent = {
+            "boot_id": self._boot_id,
+            "phase": state.phase.value,
+            "since_s": state.since_s,
+            "settled": state.settled,
+            "seen": self.detector.seen,
+            "verdict": self.detector.verdict.value,
+            "ours": state.phase in WANTED,  # services may run here because of us
+            "services": [{"name": m.name, "finished": m.finished} for m in state.services],
+        }
+        if intent != self._intent:
+            self._intent = intent
+            self.recorder.intent(intent)
+
+    def _keep_current(self, now_s: float) -> None:
+        """Keep status, summary and systemd up to date."""
+        line = self.status.line(self.state, self.detector.verdict, self._units)
+        if self.state.phase is Phase.FAILBACK and now_s - self.state.since_s > PATIENCE_S:
+            self._tell_overdue(now_s)
+        if now_s >= self._summary_due_s:
+            self._summary_due_s = now_s + SUMMARY_S
+            lost = f"; {self.recorder.lost} log lines lost" if self.recorder.lost else ""
+            sentence = f"summary: {line}; {self.status.summary()}{lost}"
+            self._tell(Event(Kind.SUMMARY, events.INFO, sentence))
+        if now_s >= self._status_due_s:
+            self._status_due_s = now_s + STATUS_S
+            self.recorder.status(
+                self.status.document(now_s, self.policy, self.state, self.detector, self._units)
+            )
+        self._alive(line)
+
+    def _tell_overdue(self, now_s: float) -> None:
+        stuck = [unit.name for unit in self._units if unit.state not in AT_REST]
+        if stuck and now_s >= self._overdue_s:
+            self._overdue_s = now_s + OVERDUE_S
+            waited = f"{now_s - self.state.since_s:.0f} s"
+            sentence = f"possibly two active: {', '.join(stuck)} has not stopped for {waited}"
+            self._tell(Event(Kind.STOP_OVERDUE, events.CRITICAL, sentence))
+
+
+def detection(policy: Policy) -> Policy:
+    """The part of the policy that the detector's evidence depends on."""
+    neutral = Policy(primary=(), references=(), services=())
+    kept = ("services", "failback", "recovery_delay_s", "takeover_delay_s", "foreign_start")
+    return replace(policy, **{name: getattr(neutral, name) for name in kept})

@@ -1,0 +1,1 @@
+"""The tests: pure, loopback, install, lab; each ring slower and truer."""

@@ -1,0 +1,181 @@
+"""Scenario files: a story, a script, ----, a timeline.  Parses them and plays them in a world."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from failover_monitor.events import Event, Kind
+from failover_monitor.model import Failback, Foreign, Policy, Unit
+from tests.world import World, policy_of
+
+RULE = "----\n"
+PRIMARY, CABLE, GATEWAY, WITNESS = "198.51.100.2", "10.0.0.2", "198.51.100.1", "198.51.100.9"
+SETTINGS = {
+    "interval": "interval_s",
+    "threshold": "threshold",
+    "timeout": "timeout_s",
+    "retry": "retry_interval_s",
+    "recovery": "recovery_threshold",
+    "recovery_delay": "recovery_delay_s",
+    "takeover_delay": "takeover_delay_s",
+    "grace": "startup_grace_s",
+    "failback": "failback",
+    "foreign_start": "foreign_start",
+}
+HOSTS = {"primary": PRIMARY, "cable": CABLE, "gateway": GATEWAY, "witness": WITNESS}
+TOLD = {
+    Kind.TRANSITION,
+    Kind.ASKED,
+    Kind.HELD,
+    Kind.REFERENCE,
+    Kind.FOREIGN,
+    Kind.SERVICE_FAILED,
+    Kind.STOP_OVERDUE,
+    Kind.INTENT_ENDED,
+    Kind.DOUBT,
+}
+
+
+@dataclass(frozen=True)
+class Script:
+    """A parsed scenario: what holds at the beginning, and what happens when."""
+
+    policy: Policy
+    moves: tuple[tuple[float, tuple[str, ...]], ...]
+    booted_s: float
+
+
+def parse(text: str) -> Script:
+    settings: dict[str, Any] = {}
+    moves: list[tuple[float, tuple[str, ...]]] = []
+    booted_s = -1000.0
+    for line in text.splitlines():
+        match line.split():
+            case ["policy", *pairs]:
+                settings.update(read_settings(pairs))
+            case ["services", *names]:
+                settings["services"] = tuple(names)
+            case ["cable"]:
+                settings["primary"] = (PRIMARY, CABLE)
+            case ["witness"]:
+                settings["references"] = (GATEWAY, WITNESS)
+            case ["booted", at_s]:
+                booted_s = float(at_s)
+            case ["at", at_s, *words]:
+                for move in " ".join(words).split(", "):
+                    moves.append((float(at_s), tuple(move.split())))
+    return Script(policy_of(**settings), tuple(moves), booted_s)
+
+
+def read_settings(pairs: list[str]) -> Iterator[tuple[str, Any]]:
+    for pair in pairs:
+        key, value = pair.split("=")
+        match key:
+            case "failback":
+                yield SETTINGS[key], Failback(value)
+            case "foreign_start":
+                yield SETTINGS[key], Foreign(value)
+            case "threshold" | "recovery":
+                yield SETTINGS[key], int(value)
+            case _:
+                yield SETTINGS[key], float(value)
+
+
+def play(script: Script) -> World:
+    """Play a script to its end."""
+    world = World(script.policy, booted_s=script.booted_s)
+    begun = False
+    for at_s, move in script.moves:
+        if at_s > 0 and not begun:
+            world.begin()
+            begun = True
+        world.run_until(at_s)
+        perform(world, move)
+        if move != ("end",) and begun:
+            world.wake()
+    return world
+
+
+def timeline(world: World) -> str:
+    """What was decided, said and asked, and the word in the state file."""
+    lines = []
+    for at_s, entry in world.log:
+        if isinstance(entry, Event):
+            if entry.kind in TOLD:
+                lines.append(f"{at_s:6.1f}  {entry.sentence}\n")
+        else:
+            lines.append(f"{at_s:6.1f}  = {entry}\n")
+    return "".join(lines)
+
+
+def perform(world: World, move: tuple[str, ...]) -> None:
+    services = world.systemd.services
+    match move:
+        case [("primary" | "cable" | "gateway" | "witness") as who, ("up" | "silent") as how]:
+            world.hosts[HOSTS[who]].up = how == "up"
+        case ["cable", ("dark" | "lit") as how]:
+            world.hosts[CABLE].reachable = how == "lit"
+        case ["standby", ("unplugged" | "plugged") as how]:
+            world.plugged = how == "plugged"
+        case ["network", ("lost" | "back") as how]:
+            world.network = how == "back"
+        case ["latency", seconds]:
+            world.latency_s = float(seconds)
+        case ["loss", percent]:
+            world.loss = float(percent) / 100
+        case ["kill"]:
+            world.kill()
+        case ["stop", "monitor", seconds]:
+            world.kill(away_s=float(seconds))
+        case ["reboot", seconds]:
+            world.reboot(takes_s=float(seconds))
+        case ["freeze", seconds]:
+            world.freeze(float(seconds))
+        case ["shutdown"]:
+            world.systemd.host_stopping = True
+        case ["failback"]:
+            world.recorder.paths.failback_request.asked = True
+        case ["reload", *pairs]:
+            reload(world, dict(read_settings(list(pairs))))
+        case ["list", *names]:
+            reload(world, {"services": tuple(names)})
+        case ["systemd", ("gone" | "back") as how]:
+            world.systemd.gone = how == "gone"
+        case ["end"]:
+            pass
+        case [name, "starts"]:
+            world.systemd.start(name)
+        case [name, "stops"]:
+            world.systemd.stop(name)
+        case [name, "dies"]:
+            world.systemd.die(name)
+        case [name, "runs"]:
+            world.systemd.become(services[name], Unit.RUNNING)
+        case [name, "restarts", seconds]:
+            world.systemd.restart(name, float(seconds))
+        case [name, "fails", times]:
+            services[name].fails = int(times)
+        case [name, "hangs", "in", "start"]:
+            services[name].starts_in_s = float("inf")
+        case [name, "stops", "in", seconds]:
+            services[name].stops_in_s = float(seconds)
+        case [name, "is", "a", "oneshot"]:
+            services[name].oneshot = True
+        case [name, "has", "an", "unmet", "condition"]:
+            services[name].fails = 10**6
+        case [name, "is", "mended"]:
+            services[name].fails, services[name].starts_in_s = 0, 0.02
+        case _:
+            raise ValueError(f"cannot perform {' '.join(move)!r}")
+
+
+def reload(world: World, changes: dict[str, Any]) -> None:
+    assert world.monitor
+    world.policy = replace(world.policy, **changes)
+    world.monitor.reload(world.policy, world.wire)
+
+
+def read(path: Path) -> tuple[str, str]:
+    script, expected = path.read_text().split(RULE)
+    return script, expected
