@@ -13,10 +13,10 @@ import time
 from pathlib import Path
 
 from failover_monitor import __version__, events
-from failover_monitor.config import Config, ConfigError, load, parse
 from failover_monitor.events import Event, Kind
-from failover_monitor.files import Paths, Recorder, load_intent, read_first, take_lock
+from failover_monitor.files import Paths, Recorder, load_intent, take_lock
 from failover_monitor.journal import JournalHandler, notify
+from failover_monitor.loader import Loaded, UnusableError, load_apart
 from failover_monitor.model import Policy
 from failover_monitor.monitor import Monitor
 from failover_monitor.probes import KINDS, Probe
@@ -44,8 +44,8 @@ def run(config_path: Path, paths: Paths, *, debug: bool = False) -> int:
     intent = load_intent(paths)
     problem = ""
     try:
-        config = load(config_path)
-    except ConfigError as error:
+        config = load_apart(config_path)
+    except UnusableError as error:
         last_good = last_good_config(paths) if serving(intent) else None
         if last_good is None:
             print(error, file=sys.stderr)
@@ -72,14 +72,13 @@ def serving(intent: dict[str, object] | None) -> bool:
     return intent is not None and intent["boot_id"] == boot_id() and bool(intent["ours"])
 
 
-def last_good_config(paths: Paths) -> Config | None:
-    text = read_first(paths.last_good_config())
-    if text is None:
-        return None
-    try:
-        return parse(text, next(iter(paths.last_good_config())))
-    except ConfigError:
-        return None
+def last_good_config(paths: Paths) -> Loaded | None:
+    for path in paths.last_good_config():
+        try:
+            return load_apart(path)
+        except UnusableError:
+            continue
+    return None
 
 
 def new_probe(policy: Policy) -> Probe:
@@ -90,7 +89,7 @@ def new_probe(policy: Policy) -> Probe:
 class Daemon:
     """One process: its monitor, its door to systemd, and the signals."""
 
-    def __init__(self, config_path: Path, config: Config, recorder: Recorder) -> None:
+    def __init__(self, config_path: Path, config: Loaded, recorder: Recorder) -> None:
         self.config_path = config_path
         self.recorder = recorder
         self.stopping = asyncio.Event()
@@ -136,8 +135,8 @@ class Daemon:
         now_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
         notify(f"RELOADING=1\nMONOTONIC_USEC={now_us}")
         try:
-            config = await asyncio.to_thread(load, self.config_path)
-        except ConfigError as error:
+            config = await asyncio.to_thread(load_apart, self.config_path)
+        except UnusableError as error:
             self.complain(str(error))
         else:
             old, new = self.monitor.policy, config.policy

@@ -12,6 +12,8 @@ import logging
 import os
 import queue
 import threading
+import time
+import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +24,7 @@ from failover_monitor.events import Event
 
 log = logging.getLogger("failover_monitor")
 
+LOCK_TRIES, LOCK_PAUSE_S = 5, 0.05
 QUEUE_LINES = 10_000  # waiting for the disk; more are dropped and counted
 EVENTS_BYTES = 2_000_000  # then events.jsonl becomes events.jsonl.1
 INTENT_KEYS = frozenset(
@@ -119,12 +122,15 @@ def take_lock(path: Path) -> int | None:
     """Take the lock that says "somebody watches"; None when it is taken.  Held until exit."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
+    for _ in range(LOCK_TRIES):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(LOCK_PAUSE_S)  # `locked` holds it for an instant
+        else:
+            return descriptor
+    os.close(descriptor)
+    return None
 
 
 def locked(path: Path) -> bool:
@@ -167,7 +173,11 @@ class Writer:
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
-            job()
+            try:
+                job()
+            except Exception:  # noqa: BLE001, a line that cannot be written must not end the others
+                self.lost += 1
+                traceback.print_exc()
 
 
 class ThroughWriter(logging.Handler):
@@ -178,7 +188,6 @@ class ThroughWriter(logging.Handler):
         self._writer, self._handlers = writer, tuple(handlers)
 
     def emit(self, record: logging.LogRecord) -> None:
-        record.getMessage()
         self._writer.submit(lambda: self._deliver(record))
 
     def _deliver(self, record: logging.LogRecord) -> None:

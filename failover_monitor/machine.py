@@ -93,7 +93,7 @@ def all_running(facts: Facts) -> bool:
 
 
 def not_all_running(facts: Facts) -> bool:
-    return not all_running(facts)
+    return not all_running(facts) and not facts.seen.host_stopping
 
 
 def any_running(facts: Facts) -> bool:

@@ -7,7 +7,7 @@ crash at any point the record says at least as much as the world does.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -46,7 +46,7 @@ class Services(Protocol):
 
     def seen(self) -> tuple[UnitSeen, ...]: ...
     def ask(self, effect: Effect) -> None: ...
-    def watch(self, units: Iterable[str]) -> None: ...
+    def watch(self, units: Sequence[str]) -> None: ...
 
 
 class Monitor:
@@ -203,7 +203,8 @@ class Monitor:
         """Write down what was seen and decided, before anything acts on it."""
         before, self.state = self.state, decision.state
         self._tell_evidence()
-        started = frozenset(self.policy.services if before.phase in SERVING else ())
+        ours = before.phase in SERVING and not seen.host_stopping
+        started = frozenset(self.policy.services if ours else ())
         for event in events.of_units(self._units, seen.units, before.phase, started):
             self._tell(event)
         if self._units != seen.units or decision.transition:

@@ -63,8 +63,8 @@ def parse(text: str) -> Script:
             case ["booted", at_s]:
                 booted_s = float(at_s)
             case ["at", at_s, *words]:
-                for move in " ".join(words).split(", "):
-                    moves.append((float(at_s), tuple(move.split())))
+                told = " ".join(words).split(", ")
+                moves.extend((float(at_s), tuple(move.split())) for move in told)
     return Script(policy_of(**settings), tuple(moves), booted_s)
 
 
@@ -109,7 +109,7 @@ def timeline(world: World) -> str:
     return "".join(lines)
 
 
-def perform(world: World, move: tuple[str, ...]) -> None:
+def perform(world: World, move: tuple[str, ...]) -> None:  # noqa: C901, one line for each move
     services = world.systemd.services
     match move:
         case [("primary" | "cable" | "gateway" | "witness") as who, ("up" | "silent") as how]:

@@ -1,6 +1,6 @@
 """Probes ask the world whether a host is there.  A kind is one file and one line in KINDS."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
 from failover_monitor.model import Answer, Round
@@ -25,4 +25,12 @@ class Probe(Protocol):
     def close(self) -> None: ...
 
 
-KINDS: dict[str, type[Probe]] = {"icmp": IcmpProbe}
+class Kind(Protocol):
+    """Makes a probe of one kind for all addresses of the process."""
+
+    def __call__(
+        self, addresses: Sequence[str], *, clock: Callable[[], float], repair: Collection[str]
+    ) -> Probe: ...
+
+
+KINDS: dict[str, Kind] = {"icmp": IcmpProbe}

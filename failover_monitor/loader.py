@@ -1,0 +1,71 @@
+"""Reads config.json in a process of its own and hands over the policy.
+
+Rule: the daemon never imports what only reading needs.  pydantic would stay in its memory for ever
+(10 MB), and a file on a hanging disk would stop its turns.  The child's answer is one JSON object.
+"""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from failover_monitor.model import Failback, Foreign, Policy
+
+READ_S = 20.0  # limit for the child
+
+
+class UnusableError(Exception):
+    """The configuration cannot be used; the message holds every problem."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A good configuration: what the core needs, and its text, to keep."""
+
+    policy: Policy
+    text: str
+
+
+def load_apart(path: Path) -> Loaded:
+    """Read and validate in a child process.  Raises UnusableError."""
+    command = [sys.executable, "-m", "failover_monitor.loader", str(path)]
+    if sys.flags.isolated:
+        command.insert(1, "-I")
+    try:
+        child = subprocess.run(  # noqa: S603, our own interpreter and module
+            command, capture_output=True, text=True, timeout=READ_S, check=False
+        )
+        answer = json.loads(child.stdout)
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        raise UnusableError(f"cannot read {path}: {error}") from error
+    if "problems" in answer:
+        raise UnusableError(answer["problems"])
+    return Loaded(policy_from(answer["policy"]), answer["text"])
+
+
+def policy_from(plain: dict[str, Any]) -> Policy:
+    """A policy as JSON has it, made a policy again."""
+    lists = {name: tuple(value) for name, value in plain.items() if isinstance(value, list)}
+    failback, foreign = Failback(plain["failback"]), Foreign(plain["foreign_start"])
+    return Policy(**{**plain, **lists, "failback": failback, "foreign_start": foreign})
+
+
+def main() -> int:
+    """Be the child."""
+    from failover_monitor.config import ConfigError, load
+
+    try:
+        config = load(Path(sys.argv[1]))
+    except ConfigError as error:
+        print(json.dumps({"problems": str(error)}))
+        return os.EX_CONFIG
+    print(json.dumps({"policy": dataclasses.asdict(config.policy), "text": config.text}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

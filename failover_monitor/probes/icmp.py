@@ -1,0 +1,326 @@
+"""ICMP echoes to every address, through one raw socket per address family for the whole process.
+
+Rule: an answer is genuine only if its source, id, sequence and random nonce are those of an echo
+that is still outstanding.  Everything else that arrives is counted and otherwise ignored.  It never
+blocks, and what the kernel refuses to send is told as a reason, not as an error.
+
+icmplib opens the sockets, builds the packets and takes answers apart.  The sending is our own,
+because icmplib cannot set MSG_CONFIRM and loses errno.
+"""
+
+import contextlib
+import errno
+import secrets
+import socket
+import struct
+from array import array
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from icmplib import ICMPError, ICMPLibError, ICMPReply, ICMPv4Socket, ICMPv6Socket
+
+from failover_monitor.model import Answer, Round
+from failover_monitor.probes.neighbour import Address, Neighbours, Routes
+
+KEEP_S = 60.0  # an answer that is later than this is no answer
+SEQUENCES = 1 << 16
+NONCE_BYTES = 8
+PACKETS_AT_ONCE = 4096  # taken per socket and call, so that a flood cannot hold us for ever
+RECEIVE_BUFFER_BYTES = 1 << 20  # asked for; the kernel caps it at net.core.rmem_max
+PACKET_BYTES = 2048
+CONFIRM_ROUNDS = 2  # an answer to one of the last rounds proves that the neighbour entry is good
+
+SOL_RAW, ICMP_FILTER = 255, 1  # linux/icmp.h; a set bit blocks the type
+ICMP6_FILTER = 1  # linux/icmpv6.h; likewise
+SO_ATTACH_FILTER = 26  # asm-generic/socket.h
+UNREACHABLE_4, TIME_EXCEEDED_4 = 3, 11  # RFC 792
+UNREACHABLE_6, TIME_EXCEEDED_6 = 1, 3  # RFC 4443
+IPV4_HEADER, IPV6_HEADER, ICMP_HEADER = 20, 40, 8  # bytes, without options
+
+
+class ProbeError(Exception):
+    """The probe cannot be set up: "cannot X: why", and a hint."""
+
+
+@dataclass(slots=True, eq=False)
+class Target:
+    """One address that is asked."""
+
+    name: str  # as the configuration writes it
+    address: Address
+    wire: "Wire"
+    repair: bool  # its neighbour entry is asked anew when a round says so
+    answered: int = -CONFIRM_ROUNDS  # the last round that it answered
+
+
+@dataclass(slots=True, eq=False)
+class Echo:
+    """One echo that may still be answered."""
+
+    target: Target
+    number: int
+    sent_s: float
+    nonce: bytes
+    scope: int  # index of the interface, where the address names one; else 0
+    error_told: bool = False
+
+
+class Heard(NamedTuple):
+    """What a packet says: an echo reply, or an error with the echo that it quotes."""
+
+    reply: ICMPReply
+    payload: bytes  # of the reply, or of the quoted echo as far as it is quoted
+    quoted_to: bytes  # the destination of the quoted echo; b"" in a reply
+
+
+class Wire:
+    """The raw socket of one address family."""
+
+    def __init__(self, family: socket.AddressFamily, identity: int) -> None:
+        self.is_ipv4 = family == socket.AF_INET
+        kind = ICMPv4Socket if self.is_ipv4 else ICMPv6Socket
+        try:
+            self._icmp = kind(privileged=True)
+        except ICMPLibError as error:
+            raise ProbeError(
+                f"cannot open a raw ICMP socket: {error}\nhint: it needs CAP_NET_RAW"
+            ) from error
+        self.sock: socket.socket = self._icmp.sock
+        self.sock.setblocking(False)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+        if self.is_ipv4:
+            self.request, self.reply = 8, 0
+            wanted = _type_filter(1, {self.reply, UNREACHABLE_4, TIME_EXCEEDED_4})
+            self.sock.setsockopt(SOL_RAW, ICMP_FILTER, wanted)
+        else:
+            self.request, self.reply = 128, 129
+            wanted = _type_filter(8, {self.reply, UNREACHABLE_6, TIME_EXCEEDED_6})
+            self.sock.setsockopt(socket.IPPROTO_ICMPV6, ICMP6_FILTER, wanted)
+        self._refuse_other_replies(identity)
+
+    def close(self) -> None:
+        self._icmp.close()
+
+    def packet(self, identity: int, sequence: int, payload: bytes) -> bytes:
+        """An echo request."""
+        made: bytes = self._icmp._create_packet(identity, sequence, payload)  # noqa: SLF001
+        return made
+
+    def understand(self, packet: bytes, source: str) -> Heard | None:
+        """Take one packet apart; None if it is not an answer to any echo.
+
+        icmplib takes every IP header for one without options, so it is given such a header.
+        """
+        icmp, ip_header = packet, 0
+        if self.is_ipv4:
+            icmp, ip_header = _without_ipv4_header(packet), IPV4_HEADER
+        if len(icmp) < ICMP_HEADER:
+            return None
+        quoted_to = b""
+        payload = icmp[ICMP_HEADER:]
+        if icmp[0] != self.reply:
+            quoted_to, quoted = self._quoted(icmp[ICMP_HEADER:])
+            if len(quoted) < ICMP_HEADER or quoted[0] != self.request:
+                return None
+            payload = quoted[ICMP_HEADER:]
+            plain_header = bytes(IPV4_HEADER if self.is_ipv4 else IPV6_HEADER)
+            icmp = icmp[:ICMP_HEADER] + plain_header + quoted
+        reply = self._icmp._parse_reply(bytes(ip_header) + icmp, source, 0.0)  # noqa: SLF001
+        return Heard(reply, payload, quoted_to) if reply else None
+
+    def _quoted(self, packet: bytes) -> tuple[bytes, bytes]:
+        """Destination and ICMP part of the packet that an error quotes; empty if it has none."""
+        if self.is_ipv4:
+            if len(packet) < IPV4_HEADER or packet[9] != socket.IPPROTO_ICMP:
+                return b"", b""
+            return packet[16:20], _without_ipv4_header(packet)
+        if len(packet) < IPV6_HEADER or packet[6] != socket.IPPROTO_ICMPV6:
+            return b"", b""
+        return packet[24:40], packet[IPV6_HEADER:]
+
+    def _refuse_other_replies(self, identity: int) -> None:
+        """Let the kernel drop the replies to other programs' pings, before they fill our buffer.
+
+        A classic BPF program (code, jump if true, jump if false, operand).  An IPv4 raw socket
+        shows the IP header, an IPv6 one does not.
+        """
+        program = (
+            (0xB1, 0, 0, 0) if self.is_ipv4 else (0x01, 0, 0, 0),  # X = length of the IP header
+            (0x50, 0, 0, 0),  # A = type
+            (0x15, 0, 2, self.reply),  # not a reply: take it
+            (0x48, 0, 0, 4),  # A = id
+            (0x15, 0, 1, identity),  # not ours: drop it
+            (0x06, 0, 0, PACKET_BYTES),  # take it
+            (0x06, 0, 0, 0),  # drop it
+        )
+        code = array("B", b"".join(struct.pack("=HBBI", *step) for step in program))
+        attached = struct.pack("HP", len(program), code.buffer_info()[0])
+        self.sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, attached)
+
+
+class IcmpProbe:
+    """Sends echoes and hands over what came back (the Probe protocol)."""
+
+    def __init__(
+        self,
+        addresses: Sequence[str],
+        *,
+        clock: Callable[[], float],
+        repair: Collection[str] = (),
+    ) -> None:
+        """`repair`: the addresses whose neighbour is asked anew in a round that says so.
+
+        Raises ValueError for what is not an address, and ProbeError.
+        """
+        self.stray = 0  # packets that were no genuine first answer to an outstanding echo
+        self._clock = clock
+        self._identity = secrets.randbelow(SEQUENCES)
+        self._sequence = secrets.randbelow(SEQUENCES)
+        self._echoes: dict[int, Echo] = {}  # by sequence, oldest first
+        self._round: Round | None = None
+        self._targets: dict[str, Target] = {}
+        self._wires: dict[socket.AddressFamily, Wire] = {}
+        parsed = {name: Address.parse(name) for name in addresses}
+        families = frozenset(address.family for address in parsed.values())
+        asked = frozenset(address.family for name, address in parsed.items() if name in repair)
+        with contextlib.ExitStack() as opened:
+            for family in sorted(families):
+                wire = opened.enter_context(contextlib.closing(Wire(family, self._identity)))
+                self._wires[family] = wire
+            try:
+                self._routes = opened.enter_context(contextlib.closing(Routes(clock)))
+                self._neighbours = opened.enter_context(contextlib.closing(Neighbours(asked)))
+            except OSError as error:
+                raise ProbeError(f"cannot open a netlink or packet socket: {error}") from error
+            self._opened = opened.pop_all()
+        for name, address in parsed.items():
+            self._targets[name] = Target(name, address, self._wires[address.family], name in repair)
+
+    def send(self, address: str, round_: Round) -> str:
+        """Send one echo.  Returns "" when it left, else why it could not, in a few words."""
+        if round_ is not self._round:
+            self._round = round_
+            self._routes.refresh(all_anew=round_.repair)
+        target = self._targets[address]
+        route = self._routes.to(target.address)
+        if route is None and target.address.scope:
+            return "no route"  # without its scope the address would be another host's
+        scope = route.link.index if route and target.address.scope else 0
+        refused = self._transmit(target, round_, scope)
+        if route is None:
+            return refused or "no route"
+        if round_.repair and target.repair:
+            self._neighbours.ask(target.address, route)
+        # Where the link is seen to be down the echo is tried all the same: an answer would be true.
+        return route.obstacle or refused
+
+    def receive(self) -> list[Answer]:
+        """Everything that has arrived by now, each echo's reply once and its first error once.
+
+        Takes at most PACKETS_AT_ONCE from each socket; if there are more, it stays readable.
+        """
+        self._forget_before(self._clock() - KEEP_S)
+        answers = []
+        for wire in self._wires.values():
+            for _ in range(PACKETS_AT_ONCE):
+                try:
+                    packet, source = wire.sock.recvfrom(PACKET_BYTES)
+                except BlockingIOError:
+                    break
+                except OSError as error:
+                    if error.errno == errno.EBADF:  # closed: our own mistake
+                        raise
+                    continue  # an error that was pending is told once and is then gone
+                answer = self._genuine(wire, packet, source)
+                if answer is None:
+                    self.stray += 1
+                else:
+                    answers.append(answer)
+        return answers
+
+    def filenos(self) -> list[int]:
+        return [wire.sock.fileno() for wire in self._wires.values()]
+
+    def close(self) -> None:
+        self._opened.close()
+
+    def _transmit(self, target: Target, round_: Round, scope: int) -> str:
+        self._sequence = sequence = (self._sequence + 1) % SEQUENCES
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        packet = target.wire.packet(self._identity, sequence, nonce)
+        where = (target.address.text, 0, 0, scope) if scope else (target.address.text, 0)
+        fresh = 0 < round_.number - target.answered <= CONFIRM_ROUNDS
+        flags = socket.MSG_CONFIRM if fresh and not round_.repair else 0
+        # An echo that is still outstanding under this number has had 65,536 successors.
+        self._echoes.pop(sequence, None)
+        try:
+            target.wire.sock.sendto(packet, flags, where)
+        except OSError as error:
+            if error.errno == errno.EBADF:  # closed: our own mistake
+                raise
+            return _in_words(error)
+        self._echoes[sequence] = Echo(target, round_.number, round_.sent_s, nonce, scope)
+        return ""
+
+    def _genuine(self, wire: Wire, packet: bytes, source: tuple[Any, ...]) -> Answer | None:
+        """The answer in a packet, if it is one to an outstanding echo."""
+        heard = wire.understand(packet, source[0])
+        if heard is None or heard.reply.id != self._identity:
+            return None
+        echo = self._echoes.get(heard.reply.sequence)
+        if echo is None or echo.target.wire is not wire:
+            return None
+        target = echo.target
+        if heard.reply.type == wire.reply:
+            if source[0] != target.address.text or heard.payload != echo.nonce:
+                return None
+            came_through = 0 if wire.is_ipv4 else source[3]  # 0 unless the source is link-local
+            if echo.scope and came_through and echo.scope != came_through:
+                return None
+            del self._echoes[heard.reply.sequence]
+            target.answered = echo.number
+            return Answer(target.name, echo.number, echo.sent_s)
+        quoted = heard.payload[:NONCE_BYTES]  # a router need not quote so much of it
+        if heard.quoted_to != target.address.packed or not echo.nonce.startswith(quoted):
+            return None
+        if echo.error_told:
+            return None
+        echo.error_told = True
+        return Answer(target.name, echo.number, echo.sent_s, _error_in_words(heard.reply))
+
+    def _forget_before(self, moment_s: float) -> None:
+        while self._echoes:
+            sequence = next(iter(self._echoes))
+            if self._echoes[sequence].sent_s >= moment_s:
+                return
+            del self._echoes[sequence]
+
+
+def _type_filter(words: int, wanted: Collection[int]) -> bytes:
+    """A bitmap in which every ICMP type but the wanted ones is blocked."""
+    blocked = (1 << 32 * words) - 1
+    for kind in wanted:
+        blocked &= ~(1 << kind)
+    return struct.pack(f"={words}I", *(blocked >> 32 * n & 0xFFFFFFFF for n in range(words)))
+
+
+def _without_ipv4_header(packet: bytes) -> bytes:
+    """What follows the IPv4 header, however long that is; b"" if it is not whole."""
+    length = (packet[0] & 0xF) * 4 if packet else 0
+    return packet[length:] if length >= IPV4_HEADER else b""
+
+
+def _in_words(error: OSError) -> str:
+    name = errno.errorcode.get(error.errno or 0, "error")
+    return f"{name}: {error.strerror or error}"
+
+
+def _error_in_words(reply: ICMPReply) -> str:
+    """Such as "host unreachable from 198.51.100.1"."""
+    try:
+        reply.raise_for_status()
+    except ICMPError as error:
+        words = str(error).removeprefix("Destination ")
+        return f"{words[:1].lower()}{words[1:]} from {reply.source}"
+    return f"type {reply.type} from {reply.source}"

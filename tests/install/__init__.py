@@ -1,0 +1,1 @@
+"""Ring 3: install.sh on bare hosts of the lab."""
