@@ -239,7 +239,7 @@ class Detector:
         start_s, spacing_s = self._silent_since_s, self.policy.spacing_s
         check = Check(start_s, start_s + self._check_length_s(0), planned=1, sent=1)
         check.answered = int(self._reference_proof_s >= start_s)
-        steps = max(1, ceil((now_s - start_s - SAME_S) / spacing_s))
+        steps = max(1, int((now_s - start_s + SAME_S) / spacing_s))
         self._suspicion = Suspicion(start_s, start_s + steps * spacing_s, check)
         self.answering_since_s = None
         self._tell(Notice.SUSPECT, why)

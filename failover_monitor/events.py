@@ -18,6 +18,7 @@ from failover_monitor.model import (
     Transition,
     Unit,
     UnitSeen,
+    Verdict,
 )
 
 DEBUG, INFO, WARNING, ERROR, CRITICAL = (
@@ -88,6 +89,8 @@ def of_told(told: Told, *, near_miss_s: float, references_left: int) -> Event:
     kind, level, words = LEVELS[told.notice]
     if told.notice is Notice.CLEARED and told.gap_s > near_miss_s:
         level, words = INFO, "near miss"
+    if told.subject == Verdict.UP:
+        level = INFO
     if told.notice is Notice.HELD:
         words = f"held: the primary has been silent for {told.gap_s:.1f} s without a verdict"
     if told.subject:

@@ -198,18 +198,19 @@ async def test_without_dbus_units_are_asked_and_seen_through_systemctl(
 
 async def test_a_later_wish_ends_an_earlier_one_that_hangs(host: Host) -> None:
     """Stop wins: the start that systemd does not answer is taken back, and its process ended."""
-    host.systemctl(start="echo $$ > {state}.pid; exec sleep 60")
+    pipe = host.room / "pid"
+    os.mkfifo(pipe)
+    host.systemctl(start=f"echo $$ > {pipe}; exec sleep 60")
     watch = asyncio.create_task(host.door.run())
     await host.door.first_look(10)
     host.door.ask(START)
-    pid = host.room / "state.pid"
-    while not (pid.exists() and pid.read_text().strip()):
-        await asyncio.sleep(0.01)
+    pid = int(await asyncio.to_thread(pipe.read_text))
     host.door.ask(Effect(Verb.START, "app.service"))
     host.door.ask(STOP)
     assert host.shows(Unit.STOPPING)
     await host.wait_for(Unit.STOPPED)
-    assert not Path(f"/proc/{pid.read_text().strip()}").exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
     await ended(watch)
     assert [line.split()[1] for line in host.asked()] == ["start", "stop"]
 
