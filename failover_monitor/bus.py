@@ -39,8 +39,6 @@ class Bus:
 
     def __init__(self, bus: MessageBus) -> None:
         self._bus = bus
-        self._bus.add_message_handler(self._answered)
-        self._replies: dict[int, asyncio.Future[Message]] = {}
         self.why = "the connection was closed"
         self.watched: dict[str, str] = {}  # object path: unit name
         self.held: set[str] = set()  # units that stay loaded while we are connected
@@ -85,7 +83,7 @@ class Bus:
         )
         try:
             async with asyncio.timeout(ANSWER_S):
-                reply = await self._reply(message)
+                reply = await self._bus.call(message)
         except TimeoutError:
             # What was sent may still arrive, long after its time.  Systemd refuses a sender that
             # has left the bus, so leaving takes it back.
@@ -97,22 +95,6 @@ class Bus:
         if reply.message_type is MessageType.ERROR:
             raise RefusedError(reply.error_name or "", str(reply.body[0]) if reply.body else "")
         return reply.body
-
-    async def _reply(self, message: Message) -> Message:
-        """As `MessageBus.call`, which drops a failed send where only a traceback tells of it."""
-        message.serial = self._bus.next_serial()
-        reply: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
-        self._replies[message.serial] = reply
-        try:
-            await self._bus.send(message)
-            return await reply
-        finally:
-            del self._replies[message.serial]
-
-    def _answered(self, message: Message) -> None:
-        reply = self._replies.get(message.reply_serial)
-        if reply and not reply.done():
-            reply.set_result(message)
 
     async def read(self, path: str, interface: str, names: Sequence[str]) -> dict[str, str]:
         """Properties, as `systemctl show` prints them."""
@@ -163,9 +145,6 @@ class Bus:
         """Return when the connection is no more."""
         ended = self._bus.wait_for_disconnect()  # type: ignore[no-untyped-call]
         await asyncio.gather(ended, return_exceptions=True)
-        for reply in self._replies.values():
-            if not reply.done():
-                reply.set_exception(EOFError())
 
     def close(self) -> None:
         if self._bus.connected:

@@ -82,7 +82,7 @@ class Detector:
         self.verdict = verdict
         self.verdict_since_s = now_s
         self.seen = seen  # the primary has answered since this host booted
-        self.answering_since_s: float | None = None  # without a suspicion in between
+        self.answering_since_s: float | None = None  # without a lost check in between
         self.told: list[Told] = []  # the caller takes and clears them
         self._grace_until_s = grace_until_s
         self._serving = False
@@ -210,13 +210,13 @@ class Detector:
             self._suspicion = None
             self._tell(Notice.CLEARED, f"the primary answers after {gap_s:.2f} s", gap_s=gap_s)
             self._realign(now_s)
-        if self.answering_since_s is None:
-            self.answering_since_s = now_s
         if answer.number > self._streak_number:
             in_a_row = answer.number == self._streak_number + 1
             self._streak = self._streak + 1 if in_a_row else 1
             self._streak_number = answer.number
-        enough = self.policy.recovery_threshold if self.verdict is Verdict.DOWN else 1
+        if self.answering_since_s is None or (self._waiting_for_return and self._streak == 1):
+            self.answering_since_s = now_s
+        enough = self.policy.recovery_threshold if self._waiting_for_return else 1
         if self.verdict is not Verdict.UP and self._streak >= enough:
             self._set_verdict(Verdict.UP, f"{answer.address} answered", now_s)
 
@@ -241,7 +241,6 @@ class Detector:
         check.answered = int(self._reference_proof_s >= start_s)
         steps = max(1, int((now_s - start_s + SAME_S) / spacing_s))
         self._suspicion = Suspicion(start_s, start_s + steps * spacing_s, check)
-        self.answering_since_s = None
         self._tell(Notice.SUSPECT, why)
 
     # The checks.
@@ -259,6 +258,7 @@ class Detector:
                 check.planned += slots
                 suspicion.next_send_s += slots * spacing_s
             self._checks += 1
+            self.answering_since_s = None
             if check.conclusive:
                 self._conclusive += 1
                 self._fail(suspicion, now_s)

@@ -101,7 +101,7 @@ def of_told(told: Told, *, near_miss_s: float, references_left: int) -> Event:
 def of_transition(transition: Transition, evidence: str) -> Event:
     """A change of phase: its sentence, and the evidence behind it."""
     source, target, because = transition.source, transition.target, transition.because
-    serious = target in SERVING or source in SERVING
+    serious = target in SERVING or source in SERVING or target is Phase.FAILBACK
     return Event(
         Kind.TRANSITION,
         WARNING if serious else INFO,

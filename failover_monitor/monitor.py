@@ -247,8 +247,10 @@ class Monitor:
         for notice in told:
             self.status.told(notice)
             near_miss_s = self.policy.verdict_s / 2
-            self._tell(events.of_told(notice, near_miss_s=near_miss_s, references_left=left))
-            self._status_due_s = 0.0
+            event = events.of_told(notice, near_miss_s=near_miss_s, references_left=left)
+            self._tell(event)
+            if event.level > events.DEBUG:
+                self._status_due_s = 0.0
 
     def _tell_transition(self, transition: Transition) -> None:
         self._tell(events.of_transition(transition, self.status.why))

@@ -156,10 +156,7 @@ class Systemd:
             async with asyncio.timeout(WISH_S), alone:
                 await self._send(effect)
         except TimeoutError:
-            log.warning(
-                "cannot %s %s: no answer from systemd within %g s",
-                *(effect.verb, effect.service, WISH_S),
-            )
+            log.warning("cannot %s %s: no answer within %g s", effect.verb, effect.service, WISH_S)
         except SystemdError as error:
             log.warning("cannot %s %s: %s", effect.verb, effect.service, error)
         finally:
@@ -284,7 +281,7 @@ class Systemd:
                     log.info("D-Bus answers again")
                 self._bus_lost = False
                 self._bus_tried.set()
-                self._shown = {}
+                self._shown = {}  # nobody told what changed meanwhile: read all of it again
                 self._wake.set()
                 await bus.closed()
                 self._bus = None
@@ -343,5 +340,9 @@ def booted_s() -> float:
 
 
 def boot_id() -> str:
-    """Another one after each boot of this host."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    """Another one after each boot of this host.
+
+    In a container our own /proc (ProtectProc=) shows the machine's; PID 1 is the container's.
+    """
+    kernel = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{kernel} {booted_s():.2f}"
