@@ -140,9 +140,10 @@ class Detector:
         """Say whether we serve: then rounds come faster and our isolation changes no verdict."""
         if serving is self._serving:
             return
+        waited = self._waiting_for_return
         self._serving = serving
-        if self._waiting_for_return:
-            self._suspicion = None
+        if waited or self._waiting_for_return:  # nobody judges silence while we wait
+            self._suspicion = self._silent_since_s = None
         self._grid_s = self._next_round_s = now_s
 
     def tick(self, now_s: float) -> Round | None:
@@ -154,10 +155,9 @@ class Detector:
             self._doubt(f"the timer fired {late_s:.1f} s late", now_s)
             self._grid_s = self._next_round_s = now_s
             self._held_since_s = None  # nobody watched, so nobody held
-        if self._suspicion:
-            self._judge(now_s)
-        elif self._silence_ripe(now_s):
+        if not self._suspicion and self._silence_ripe(now_s):
             self._suspect("no answer in time", now_s)
+        self._judge(now_s)
         if self._held_since_s is not None and now_s >= self._held_next_s:
             self._tell_held(now_s - self._held_since_s, now_s)
         return self._round(now_s)
@@ -239,7 +239,9 @@ class Detector:
         start_s, spacing_s = self._silent_since_s, self.policy.spacing_s
         check = Check(start_s, start_s + self._check_length_s(0), planned=1, sent=1)
         check.answered = int(self._reference_proof_s >= start_s)
-        steps = max(1, int((now_s - start_s + SAME_S) / spacing_s))
+        # From the soft timeout on rounds were due: what a late turn did not send is missing.
+        due_s = min(now_s, start_s + self.soft_timeout_s)
+        steps = max(1, int((due_s - start_s + SAME_S) / spacing_s))
         self._suspicion = Suspicion(start_s, start_s + steps * spacing_s, check)
         self._tell(Notice.SUSPECT, why)
 
@@ -252,11 +254,9 @@ class Detector:
     def _judge(self, now_s: float) -> None:
         """Judge every check that has ended."""
         while (suspicion := self._suspicion) and suspicion.check.end_s <= now_s + SAME_S:
-            check, spacing_s = suspicion.check, self.policy.spacing_s
-            if (unsent_s := check.end_s - SAME_S - suspicion.next_send_s) > 0:
-                slots = ceil(unsent_s / spacing_s)
-                check.planned += slots
-                suspicion.next_send_s += slots * spacing_s
+            check = suspicion.check
+            unsent_s = check.end_s - SAME_S - suspicion.next_send_s
+            check.planned += max(0, ceil(unsent_s / self.policy.spacing_s))
             self._checks += 1
             self.answering_since_s = None
             if check.conclusive:
@@ -267,10 +267,11 @@ class Detector:
             if self._suspicion:
                 end_s = check.end_s + self._check_length_s(suspicion.failed)
                 suspicion.check = Check(check.end_s, end_s)
+                suspicion.next_send_s = check.end_s  # a check shorter than g needs a round too
 
     def _fail(self, suspicion: Suspicion, now_s: float) -> None:
-        suspicion.failed += 1
         check, threshold = suspicion.check, self.policy.threshold
+        suspicion.failed = min(suspicion.failed + 1, threshold)
         self._tell(
             Notice.FAILED,
             f"check {suspicion.failed} of {threshold} failed: {check.sent} rounds sent,"

@@ -120,7 +120,8 @@ def of_effect(effect: Effect, tries: int) -> Event:
 def of_units(
     before: tuple[UnitSeen, ...],
     now: tuple[UnitSeen, ...],
-    phase: Phase,
+    *,
+    primary_serves: bool,
     started: frozenset[str],
 ) -> Iterator[Event]:
     """What changed in the services between two looks; `started` are those that should run."""
@@ -131,7 +132,7 @@ def of_units(
             continue
         why = f" ({unit.why})" if unit.why else ""
         fields = {"UNIT": unit.name, "UNIT_STATE": unit.state.value, "WHY": unit.why}
-        if phase is Phase.STANDBY and unit.state in RUNS and last not in RUNS:
+        if primary_serves and unit.state in RUNS and last not in RUNS:
             yield foreign(unit)
         elif unit.name in started and unit.state in DOWN and last is not Unit.UNKNOWN:
             sentence = f"{unit.name} does not run: {unit.state}{why}; it is started again"

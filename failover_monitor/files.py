@@ -205,17 +205,30 @@ class AppendHandler(logging.Handler):
         self._descriptor = -1
         self._inode = (0, 0)
         self._torn = False  # the last line was written only in part
+        self._failing = False  # and it has been said
 
     def emit(self, record: logging.LogRecord) -> None:
         line = self.line(record)
         if line is None:
             return
         try:
-            self._reopen_if_moved()
-            data = (("\n" if self._torn else "") + line + "\n").encode(errors="replace")
-            self._torn = os.write(self._descriptor, data) < len(data)
-        except OSError:
+            self._append(line)
+        except OSError as error:
             self.lost += 1
+            if not self._failing:  # said through the writer's queue, so to the journal as well
+                self._failing = True
+                log.warning("cannot write %s: %s", self._path, error.strerror)
+            return
+        if self._failing:
+            self._failing = False
+            log.warning("%s can be written again, %d lines are lost", self._path, self.lost)
+
+    def _append(self, line: str) -> None:
+        self._reopen_if_moved()
+        data = (("\n" if self._torn else "") + line + "\n").encode(errors="replace")
+        self._torn = os.write(self._descriptor, data) < len(data)
+        if self._torn:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def line(self, record: logging.LogRecord) -> str | None:
         """Give the line for this record; None: not for this file."""

@@ -92,8 +92,11 @@ def all_running(facts: Facts) -> bool:
     return all(runs(unit, facts.state) for unit in listed(facts))
 
 
-def not_all_running(facts: Facts) -> bool:
-    return not all_running(facts) and not facts.seen.host_stopping
+def one_not_running(facts: Facts) -> bool:
+    down = (
+        unit.state is not Unit.UNKNOWN and not runs(unit, facts.state) for unit in listed(facts)
+    )
+    return any(down) and not facts.seen.host_stopping
 
 
 def any_running(facts: Facts) -> bool:
@@ -105,7 +108,8 @@ def running_at_boot(facts: Facts) -> bool:
 
 
 def foreign_unwanted(facts: Facts) -> bool:
-    return facts.policy.foreign_start is Foreign.STOP and any_running(facts)
+    wanted = facts.policy.foreign_start is Foreign.STOP
+    return wanted and primary_up(facts) and any_running(facts)
 
 
 def all_at_rest(facts: Facts) -> bool:
@@ -137,7 +141,7 @@ TABLE = (
     Row(Phase.TAKEOVER, all_running, Phase.ACTIVE, "all services run here"),
     #
     Row(Phase.ACTIVE, primary_back, Phase.FAILBACK, "the primary is back"),
-    Row(Phase.ACTIVE, not_all_running, Phase.TAKEOVER, "a service stopped"),
+    Row(Phase.ACTIVE, one_not_running, Phase.TAKEOVER, "a service stopped"),
     #
     Row(Phase.FAILBACK, primary_down, Phase.TAKEOVER, "the primary went away again"),
     Row(Phase.FAILBACK, all_at_rest, Phase.STANDBY, "all services are stopped here"),

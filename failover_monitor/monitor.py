@@ -35,6 +35,7 @@ from failover_monitor.status import WORDS, Status
 
 TURN_S = 3.0  # a turn at least so often: a third of WatchdogSec
 STATUS_S = 10.0  # status.json is written anew so often, so that its age says something
+STATUS_SOON_S = 1.0  # and while something goes on
 SUMMARY_S = 600.0
 OVERDUE_S = 60.0  # a stop that does not end is told again so often
 
@@ -80,7 +81,7 @@ class Monitor:
         self._units: tuple[UnitSeen, ...] = ()
         self._turned_s = now_s
         self._intent: dict[str, Any] = {}
-        self._status_due_s = now_s
+        self._status_due_s = self._status_written_s = now_s
         self._summary_due_s = now_s + SUMMARY_S
         self._overdue_s = 0.0
 
@@ -119,9 +120,11 @@ class Monitor:
         if detection(policy) == detection(old):
             self.detector.policy = policy
         else:
-            same = policy.primary == old.primary or self.state.phase in SERVING
+            kept = not set(policy.primary).isdisjoint(old.primary)
+            same = kept or self.state.phase in SERVING
             verdict = self.detector.verdict if same else Verdict.UNKNOWN
             self.detector = self._new_detector(verdict, seen=same and self.detector.seen)
+        self._status_due_s = 0.0
         self.services.watch(self._watched())
         self.wake.set()
 
@@ -205,7 +208,10 @@ class Monitor:
         self._tell_evidence()
         ours = before.phase in SERVING and not seen.host_stopping
         started = frozenset(self.policy.services if ours else ())
-        for event in events.of_units(self._units, seen.units, before.phase, started):
+        primary_serves = before.phase is Phase.STANDBY and seen.verdict is Verdict.UP
+        for event in events.of_units(
+            self._units, seen.units, primary_serves=primary_serves, started=started
+        ):
             self._tell(event)
         if self._units != seen.units or decision.transition:
             self._status_due_s = seen.now_s
@@ -251,6 +257,7 @@ class Monitor:
             self._tell(event)
             if event.level > events.DEBUG:
                 self._status_due_s = 0.0
+            self._status_due_s = min(self._status_due_s, self._status_written_s + STATUS_SOON_S)
 
     def _tell_transition(self, transition: Transition) -> None:
         self._tell(events.of_transition(transition, self.status.why))
@@ -287,7 +294,7 @@ class Monitor:
             sentence = f"summary: {line}; {self.status.summary()}{lost}"
             self._tell(Event(Kind.SUMMARY, events.INFO, sentence))
         if now_s >= self._status_due_s:
-            self._status_due_s = now_s + STATUS_S
+            self._status_due_s, self._status_written_s = now_s + STATUS_S, now_s
             self.recorder.status(
                 self.status.document(now_s, self.policy, self.state, self.detector, self._units)
             )

@@ -368,7 +368,10 @@ class SystemdHost(TreeHost):
         if self._nspawn is None or self._nspawn.poll() is not None:
             raise LabError(f"{self.name} is off; its console said:\n{self.console()}")
         for child in _children(self._nspawn.pid):
-            words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+            try:
+                words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+            except (FileNotFoundError, ProcessLookupError):  # a passing child of nspawn
+                continue
             if words[0].endswith(b"systemd"):
                 self._init = child
                 return True

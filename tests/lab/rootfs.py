@@ -311,7 +311,10 @@ def _kept(kind: str, key: str, build: Callable[[Path], None]) -> Path:
             build(new)
             new.rename(path)
         finally:
+            # A second Ctrl-C waits for this: half a tree is not left.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             shutil.rmtree(new, ignore_errors=True)
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         say(f"lab: {path.name} is ready after {time.monotonic() - begun:.0f} s")
         _forget_old(kind, path)
     return path

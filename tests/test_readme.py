@@ -1,0 +1,69 @@
+"""The README does not lie: its tables are the code's."""
+
+import argparse
+import re
+import subprocess
+from pathlib import Path
+
+from failover_monitor.cli import parser
+from failover_monitor.config import Settings
+from failover_monitor.machine import TABLE
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def cells(heading: str) -> list[list[str]]:
+    """The rows of the first table under a heading line."""
+    rows = []
+    for line in README[README.index(heading) :].splitlines()[1:]:
+        if line.startswith("|"):
+            rows.append([cell.strip().strip("`") for cell in line.strip("|").split("|")])
+        elif rows:
+            break
+    return rows[2:]
+
+
+def test_the_decision_table_is_the_program() -> None:
+    """Every row of the table stands in the README, in order, with its sentence."""
+    told = [tuple(row) for row in cells("The core reads in fifteen minutes")]
+    rows = [(r.source, r.target, r.when.__name__.replace("_", " "), r.because) for r in TABLE]
+    assert told == rows
+
+
+def test_the_diagram_is_the_table() -> None:
+    """The diagram in the README is what `explain --mermaid` prints."""
+    drawn = re.findall(r"^    (\w+) --> (\w+): (.+)$", README, re.MULTILINE)
+    assert drawn == [(r.source, r.target, r.because) for r in TABLE]
+
+
+def test_every_setting_is_in_the_settings_table() -> None:
+    """Each key of the configuration has its line, with its default."""
+    told = {row[0]: row[1] for row in cells("## Settings")}
+    assert set(told) == set(Settings.model_fields)
+    for key, field in Settings.model_fields.items():
+        if field.is_required():
+            assert told[key] == "required", key
+        elif isinstance(field.default, int | float) and key != "retry_interval":
+            assert float(told[key]) == field.default, key
+
+
+def test_every_command_is_told() -> None:
+    """Each command of the program has its line."""
+    told = {row[0].split()[1] for row in cells("status failover-monitor` say more")}
+    (commands,) = (a for a in parser()._actions if isinstance(a, argparse._SubParsersAction))
+    assert told == set(commands.choices)
+
+
+def test_the_two_commands_exist() -> None:
+    """What the README tells a newcomer to run can be run."""
+    for command in ("tests/demo", "tests/run"):
+        assert f"\n{command} " in README
+        subprocess.run(["bash", "-n", ROOT / command], check=True)
+
+
+def test_links_lead_somewhere() -> None:
+    """Every relative link in README and docs names a file that exists."""
+    for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
