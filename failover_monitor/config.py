@@ -30,7 +30,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from failover_monitor import jsonc, timing
+from failover_monitor import jsonc
 from failover_monitor.model import Failback, Foreign, Policy
 
 FILE_LIMIT = 1 << 17  # bytes; a hundred of the longest names fit five times
@@ -328,8 +328,6 @@ def parse(
         details = error.errors(include_url=False)
         problems += [problem for detail in details for problem in draft.wrong(detail)]
         raise ConfigError(path, problems) from None
-    if not problems:
-        problems += draft.hopeless(settings.policy)
     if problems:
         raise ConfigError(path, problems)
     return Config(path=path, text=text, policy=settings.policy)
@@ -438,15 +436,6 @@ class _Draft:
                 ("retry_interval",),
                 f"{_shown(retry)} is longer than ping_interval ({_shown(interval)})",
                 f"a number from 0.05 to {_shown(interval)}",
-            )
-
-    def hopeless(self, policy: Policy) -> Iterator[Problem]:
-        """Numbers, each of them good, with which no verdict could ever happen."""
-        if timing.slowest_reference_s(policy) <= timing.SAME_S:
-            yield self._at(
-                ("ping_timeout",),
-                f"no echo falls into a check of {policy.last_check_s:g} s: no verdict could happen",
-                f"ping_timeout of at least {policy.spacing_s:g}, or a retry_interval",
             )
 
     def _entries(self, *keys: str) -> Iterator[tuple[Location, str]]:

@@ -28,7 +28,8 @@ LOCK_TRIES, LOCK_PAUSE_S = 5, 0.05
 QUEUE_LINES = 10_000  # waiting for the disk; more are dropped and counted
 EVENTS_BYTES = 2_000_000  # then events.jsonl becomes events.jsonl.1
 INTENT_KEYS = frozenset(
-    {"boot_id", "phase", "since_s", "settled", "seen", "verdict", "ours", "services"}
+    {"boot_id", "phase", "since_s", "settled", "seen", "ours", "services"}
+    | {"verdict", "verdict_since_s", "why"}
 )
 LOG_FORMAT = "%(asctime)s [%(levelname)s] %(message)s"
 

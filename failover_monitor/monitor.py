@@ -105,6 +105,9 @@ class Monitor:
         self.state = replace(adopt(state, self.policy), since_s=since_s)
         verdict = Verdict(intent["verdict"]) if serving else Verdict.UNKNOWN
         self.detector = self._new_detector(verdict, seen=intent["seen"])
+        if serving:
+            self.status.why = intent["why"]
+            self.detector.verdict_since_s = intent["verdict_since_s"]
         self.services.watch(self._watched())
 
     def reload(self, policy: Policy, probe: Probe) -> None:
@@ -276,6 +279,8 @@ class Monitor:
             "settled": state.settled,
             "seen": self.detector.seen,
             "verdict": self.detector.verdict.value,
+            "verdict_since_s": self.detector.verdict_since_s,
+            "why": self.status.why,
             "ours": state.phase in WANTED,  # services may run here because of us
             "services": [{"name": m.name, "finished": m.finished} for m in state.services],
         }
