@@ -306,11 +306,13 @@ class Monitor:
         self._alive(line)
 
     def _tell_overdue(self, now_s: float) -> None:
-        stuck = [unit.name for unit in self._units if unit.state not in AT_REST]
+        recently = {m.name for m in self.state.services if now_s - m.asked_s < PATIENCE_S}
+        stuck = [u.name for u in self._units if u.state not in AT_REST and u.name not in recently]
         if stuck and now_s >= self._overdue_s:
             self._overdue_s = now_s + OVERDUE_S
+            have = "has" if len(stuck) == 1 else "have"
             waited = f"{now_s - self.state.since_s:.0f} s"
-            sentence = f"possibly two active: {', '.join(stuck)} has not stopped for {waited}"
+            sentence = f"possibly two active: {', '.join(stuck)} {have} not stopped for {waited}"
             self._tell(Event(Kind.STOP_OVERDUE, events.CRITICAL, sentence))
 
 
