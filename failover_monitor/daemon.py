@@ -22,7 +22,7 @@ from failover_monitor.monitor import Monitor
 from failover_monitor.probes import KINDS, Probe
 from failover_monitor.systemd import Systemd, boot_id, booted_s
 
-ALIVE_S = 2.5  # WATCHDOG=1 at most so often; WatchdogSec is four times that
+ALIVE_S = 4.0  # WATCHDOG=1 at most so often; with TURN_S well below WatchdogSec=10
 FIRST_LOOK_S = 5.0
 NAG_S = 60.0  # a bad configuration is said again so often
 

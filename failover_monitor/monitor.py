@@ -18,6 +18,7 @@ from failover_monitor.files import Recorder
 from failover_monitor.machine import AT_REST, PATIENCE_S, UP, WANTED, adopt, decide, retry_due_s
 from failover_monitor.model import (
     SERVING,
+    Answer,
     Decision,
     Effect,
     Memory,
@@ -34,7 +35,7 @@ from failover_monitor.probes import Probe
 from failover_monitor.status import WORDS, Status
 
 TURN_S = 3.0  # a turn at least so often: a third of WatchdogSec
-STATUS_S = 10.0  # status.json is written anew so often, so that its age says something
+STATUS_S = 15.0  # status.json is written anew so often, so that its age says something
 STATUS_SOON_S = 1.0  # and while something goes on
 SUMMARY_S = 600.0
 OVERDUE_S = 60.0  # a stop that does not end is told again so often
@@ -79,6 +80,7 @@ class Monitor:
         self._grace_until_s = booted_s + policy.startup_grace_s
         self.detector = Detector(policy, now_s, grace_until_s=self._grace_until_s)
         self._units: tuple[UnitSeen, ...] = ()
+        self._arrived: list[Answer] = []  # since the last look
         self._turned_s = now_s
         self._intent: dict[str, Any] = {}
         self._status_due_s = self._status_written_s = now_s
@@ -165,7 +167,13 @@ class Monitor:
         for descriptor in self.probe.filenos():
             loop.remove_reader(descriptor)
         for descriptor in probe.filenos():
-            loop.add_reader(descriptor, self.wake.set)
+            loop.add_reader(descriptor, self._arrive)
+
+    def _arrive(self) -> None:
+        """Empty the socket at once: one that stays readable would cost a second turn."""
+        self._arrived += self.probe.receive()
+        if self._arrived:
+            self.wake.set()
 
     # The four verbs.
 
@@ -184,7 +192,8 @@ class Monitor:
 
     def look(self, now_s: float) -> None:
         """Take what has arrived, then judge, then send what is due."""
-        for answer in self.probe.receive():
+        arrived, self._arrived = [*self._arrived, *self.probe.receive()], []
+        for answer in arrived:
             self.status.answered(answer, now_s)
             self.detector.answered(answer, now_s)
         if round_ := self.detector.tick(now_s):

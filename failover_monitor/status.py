@@ -10,7 +10,7 @@ from typing import Any
 from failover_monitor.detector import Detector
 from failover_monitor.model import Answer, Notice, PairState, Policy, Told, UnitSeen, Verdict
 
-STALE_S = 30.0  # a status.json older than this says nothing about now
+STALE_S = 45.0  # a status.json older than this says nothing about now
 WORDS = {
     Verdict.UP: "active_alive",
     Verdict.DOWN: "active_dead",

@@ -36,7 +36,7 @@ WISH_S = 10.0  # limit of all tries for one wish; afterwards whatever the look s
 AGAIN_S = 0.5  # between two tries for one wish
 TRIES = 3  # systemd re-executing itself is away for less than TRIES * AGAIN_S
 RECONNECT_S = 1.0  # between two connections to the bus
-LOOK_S, LOOK_SOON_S, LOOK_BLIND_S = 10.0, 2.0, 1.0  # between two looks: calm, busy, without D-Bus
+LOOK_S, LOOK_SOON_S, LOOK_BLIND_S = 30.0, 2.0, 1.0  # between two looks: calm, busy, without D-Bus
 BUSY_S = 60.0  # so long after an ask
 
 # Each of these, started or being started, makes SystemState "stopping" or "maintenance".  Unlike

@@ -396,11 +396,6 @@ def test_aliases_are_seen_through(tmp_path: Path) -> None:
             "retry_interval",
             "2 is longer than ping_interval (1)",
         ),
-        (
-            {"ping_interval": 3.1, "ping_timeout": 0.05},
-            "ping_timeout",
-            "no echo falls into a check of 0.05 s: no verdict could happen",
-        ),
     ],
 )
 def test_what_does_not_fit_is_refused(keys: dict[str, Any], key: str, what: str) -> None:
@@ -755,7 +750,6 @@ def test_the_tolerated_loss_agrees_with_the_study(loss: float, rounds: int) -> N
     [
         ({"retry_interval_s": 0.1, "interval_s": 0.3}, "the verdict takes only 0.3 s"),
         ({"retry_interval_s": 0.04}, "must answer within 0.04 s"),
-        ({"timeout_s": 0.2}, "the last check (0.2 s) is shorter than the 0.25 s"),
         ({"timeout_s": 2.5, "retry_interval_s": 1.5}, "ping_timeout (2.5 s) is longer"),
         ({"startup_grace_s": 0}, "startup_grace is 0"),
         ({"references": ("198.51.100.1",)}, "the gateway is the only reference"),

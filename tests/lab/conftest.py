@@ -27,7 +27,8 @@ def _machine_can() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None],
+    item: pytest.Item,
+    call: pytest.CallInfo[None],
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Remember for the fixtures that a test failed, so that they can say what its hosts saw."""
     report = yield

@@ -194,8 +194,12 @@ def shortcomings() -> list[str]:
     if os.geteuid():
         return ["not root: namespaces and mounts need it; run it with sudo"]
     needed = {
-        "systemd-nspawn": "systemd-container", "ip": "iproute2", "nft": "nftables",
-        "tcpdump": "tcpdump", "debootstrap": "debootstrap", "nsenter": "util-linux",
+        "systemd-nspawn": "systemd-container",
+        "ip": "iproute2",
+        "nft": "nftables",
+        "tcpdump": "tcpdump",
+        "debootstrap": "debootstrap",
+        "nsenter": "util-linux",
     }
     lacking = [package for program, package in needed.items() if not rootfs.found(program)]
     told = [f"missing packages: apt-get install {' '.join(lacking)}"] if lacking else []

@@ -63,13 +63,15 @@ class Host:
         self._furnish_network()
 
     def _furnish_network(self) -> None:
-        self.namespace.sysctl({
-            # As systemd sets it on every real host; a new namespace starts with nobody.
-            "ipv4/ping_group_range": "0 2147483647",
-            # Duplicate address detection would keep addresses unusable for the first second.
-            "ipv6/conf/default/accept_dad": "0",
-            "ipv6/conf/eth0/accept_dad": "0",
-        })
+        self.namespace.sysctl(
+            {
+                # As systemd sets it on every real host; a new namespace starts with nobody.
+                "ipv4/ping_group_range": "0 2147483647",
+                # Duplicate address detection would keep addresses unusable for the first second.
+                "ipv6/conf/default/accept_dad": "0",
+                "ipv6/conf/eth0/accept_dad": "0",
+            }
+        )
         self.namespace.ip(
             "link set lo up",
             f"addr add {self.address}/24 dev eth0",
@@ -119,13 +121,23 @@ class Host:
         return self.light_up()
 
     def run(
-        self, *words: str, check: bool = True, within: float = 30,
-        feed: str | None = None, env: Mapping[str, str] | None = None,
+        self,
+        *words: str,
+        check: bool = True,
+        within: float = 30,
+        feed: str | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command on the host; output as text; a failure raises unless `check=False`."""
         done = subprocess.run(
-            [*self.doorway(), *words], input=feed, timeout=within, text=True, errors="replace",
-            capture_output=True, check=False, env=HOST_ENVIRONMENT | dict(env or {}),
+            [*self.doorway(), *words],
+            input=feed,
+            timeout=within,
+            text=True,
+            errors="replace",
+            capture_output=True,
+            check=False,
+            env=HOST_ENVIRONMENT | dict(env or {}),
         )
         if check and done.returncode:
             said = f"{done.stdout}{done.stderr}".strip()
@@ -168,8 +180,14 @@ class TreeHost(Host):
     """A host with a file system: an overlay on the room's tmpfs above the shared trees."""
 
     def __init__(
-        self, lab: "Lab", name: str, number: int, *, layers: Sequence[Path] = (),
-        files: Mapping[str, str] | None = None, wired: bool = False,
+        self,
+        lab: "Lab",
+        name: str,
+        number: int,
+        *,
+        layers: Sequence[Path] = (),
+        files: Mapping[str, str] | None = None,
+        wired: bool = False,
     ) -> None:
         """`layers` lie above the root file system, topmost first; `files` are there at boot."""
         super().__init__(lab, name, number, wired=wired)
@@ -220,7 +238,8 @@ class TreeHost(Host):
         (group / "cgroup.freeze").write_text(value)
         wait_until(
             lambda: f"frozen {value}" in (group / "cgroup.events").read_text(),
-            5, f"{self.name}: frozen {value}",
+            5,
+            f"{self.name}: frozen {value}",
         )
 
     @staticmethod
@@ -238,8 +257,11 @@ class TreeHost(Host):
         with log.open("ab") as output:
             return subprocess.Popen(
                 ["sh", "-ec", f'{joined}; exec "$@"', "sh", *words],
-                stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                start_new_session=True, env=HOST_ENVIRONMENT,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                env=HOST_ENVIRONMENT,
             )
 
     def close(self) -> None:
@@ -254,8 +276,14 @@ class LightHost(TreeHost):
     """A host without an init: a chroot in namespaces of its own; cheap enough to have many."""
 
     def __init__(
-        self, lab: "Lab", name: str, number: int, *, layers: Sequence[Path] = (),
-        files: Mapping[str, str] | None = None, wired: bool = False,
+        self,
+        lab: "Lab",
+        name: str,
+        number: int,
+        *,
+        layers: Sequence[Path] = (),
+        files: Mapping[str, str] | None = None,
+        wired: bool = False,
     ) -> None:
         super().__init__(lab, name, number, layers=layers, files=files, wired=wired)
         self._holder: subprocess.Popen[bytes] | None = None
@@ -328,18 +356,33 @@ class SystemdHost(TreeHost):
     """
 
     def __init__(
-        self, lab: "Lab", name: str, number: int, *, layers: Sequence[Path] = (),
-        files: Mapping[str, str] | None = None, wired: bool = False,
+        self,
+        lab: "Lab",
+        name: str,
+        number: int,
+        *,
+        layers: Sequence[Path] = (),
+        files: Mapping[str, str] | None = None,
+        wired: bool = False,
         capabilities: Sequence[str] = ("CAP_NET_ADMIN", "CAP_IPC_LOCK"),
         binds: Mapping[str, str] | None = None,
     ) -> None:
         """`binds`: path on this machine -> path on the host, read-only."""
         super().__init__(lab, name, number, layers=layers, files=files, wired=wired)
         self._words = [
-            "systemd-nspawn", f"--directory={self.tree}", "--boot", "--register=no",
-            "--keep-unit", f"--network-namespace-path={self.namespace.path}", "--console=pipe",
-            f"--machine={self.unique}", f"--hostname={name}", "--link-journal=no",
-            "--resolv-conf=off", "--timezone=off", f"--capability={','.join(capabilities)}",
+            "systemd-nspawn",
+            f"--directory={self.tree}",
+            "--boot",
+            "--register=no",
+            "--keep-unit",
+            f"--network-namespace-path={self.namespace.path}",
+            "--console=pipe",
+            f"--machine={self.unique}",
+            f"--hostname={name}",
+            "--link-journal=no",
+            "--resolv-conf=off",
+            "--timezone=off",
+            f"--capability={','.join(capabilities)}",
             *(f"--bind-ro={here}:{there}" for here, there in (binds or {}).items()),
         ]
         self._nspawn: subprocess.Popen[bytes] | None = None
@@ -578,7 +621,9 @@ class Lab:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
         self.close()
@@ -588,21 +633,31 @@ class Lab:
         return self.add(PlainHost(self, name, number, wired=wired))
 
     def light(
-        self, name: str, number: int, *, layers: Sequence[Path] = (),
-        files: Mapping[str, str] | None = None, wired: bool = False,
+        self,
+        name: str,
+        number: int,
+        *,
+        layers: Sequence[Path] = (),
+        files: Mapping[str, str] | None = None,
+        wired: bool = False,
     ) -> LightHost:
         """A host with a file system and no init."""
         return self.add(LightHost(self, name, number, layers=layers, files=files, wired=wired))
 
     def systemd(
-        self, name: str, number: int, *, layers: Sequence[Path] = (),
-        files: Mapping[str, str] | None = None, wired: bool = False,
+        self,
+        name: str,
+        number: int,
+        *,
+        layers: Sequence[Path] = (),
+        files: Mapping[str, str] | None = None,
+        wired: bool = False,
         binds: Mapping[str, str] | None = None,
     ) -> SystemdHost:
         """A booted Debian."""
-        return self.add(SystemdHost(
-            self, name, number, layers=layers, files=files, wired=wired, binds=binds
-        ))
+        return self.add(
+            SystemdHost(self, name, number, layers=layers, files=files, wired=wired, binds=binds)
+        )
 
     def add(self, host: H) -> H:
         """Take in a host of a kind of your own; it ends with the lab."""

@@ -125,8 +125,14 @@ class Port:
     """A socket of the switch, and the host's interface that is plugged into it."""
 
     def __init__(
-        self, switch: "Switch", host: str, interface: str, name: str, *,
-        bridge: str = "br0", wired: bool = False,
+        self,
+        switch: "Switch",
+        host: str,
+        interface: str,
+        name: str,
+        *,
+        bridge: str = "br0",
+        wired: bool = False,
     ) -> None:
         """`host` is its namespace; with `wired`, frames pass a relay on their way to the switch."""
         self.name = name
@@ -171,7 +177,8 @@ class Port:
         from_host = percent if away is None else away
         rules = "".join(
             f'{side} "{self.name}" numgen random mod 10000 < {round(part * 100)} counter drop;\n'
-            for side, part in (("oifname", to_host), ("iifname", from_host)) if part
+            for side, part in (("oifname", to_host), ("iifname", from_host))
+            if part
         )
         return self._switch.rules(self._table, rules)
 

@@ -34,9 +34,15 @@ class Standby(SystemdHost):
     """A systemd host with the product installed by install.sh, and a service to fail over."""
 
     def __init__(
-        self, lab: Lab, name: str = "standby", number: int = 3, *,
-        keys: Mapping[str, Any] | None = None, services: Mapping[str, str] | None = None,
-        files: Mapping[str, str] | None = None, layers: Sequence[Path] | None = None,
+        self,
+        lab: Lab,
+        name: str = "standby",
+        number: int = 3,
+        *,
+        keys: Mapping[str, Any] | None = None,
+        services: Mapping[str, str] | None = None,
+        files: Mapping[str, str] | None = None,
+        layers: Sequence[Path] | None = None,
         wired: bool = False,
     ) -> None:
         """`keys` go over QUICK, None removes one; `services`: unit name -> text, instead of APP.
@@ -50,7 +56,11 @@ class Standby(SystemdHost):
             for unit, text in {**services, "pin.service": units.pin(*services)}.items()
         }
         super().__init__(
-            lab, name, number, files=unit_files | dict(files or {}), wired=wired,
+            lab,
+            name,
+            number,
+            files=unit_files | dict(files or {}),
+            wired=wired,
             layers=[rootfs.installed_tree()] if layers is None else layers,
         )
         self.configure(**(keys or {}))
@@ -128,8 +138,13 @@ class Pair:
 
 
 def pair(
-    lab: Lab, *, primary: Host | None = None, services: Mapping[str, str] | None = None,
-    wired: bool = False, watch: bool = True, **keys: Any,
+    lab: Lab,
+    *,
+    primary: Host | None = None,
+    services: Mapping[str, str] | None = None,
+    wired: bool = False,
+    watch: bool = True,
+    **keys: Any,
 ) -> Pair:
     """The usual three hosts; `keys` are of the configuration, `wired` is about the standby."""
     gateway = lab.hosts.get("gateway") or lab.plain("gateway", 1)

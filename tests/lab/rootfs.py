@@ -113,7 +113,10 @@ def product_files() -> list[Path]:
     """Every file that git knows, or would know, except tests, documents and dot files."""
     listed = subprocess.run(
         ["git", "-c", "safe.directory=*", "ls-files", "-z", "-c", "-o", "--exclude-standard"],
-        cwd=CHECKOUT, capture_output=True, text=True, check=False,
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if listed.returncode:
         msg = f"cannot list the files of {CHECKOUT}: {listed.stderr.strip()}"
@@ -158,7 +161,9 @@ def one_line_sources(text: str) -> Iterator[Source]:
             options, uri, suite, components = match.groups()
             signed = re.search(r"signed-by=(/\S+)", options or "", re.IGNORECASE)
             yield Source(
-                uri=uri, suites=(suite,), components=tuple(components.split()),
+                uri=uri,
+                suites=(suite,),
+                components=tuple(components.split()),
                 keyring=signed[1] if signed else "",
             )
 
@@ -175,7 +180,8 @@ def deb822_sources(text: str) -> Iterator[Source]:
         signed = fields.get("signed-by", [])
         for uri in fields.get("uris", []):
             yield Source(
-                uri=uri, suites=tuple(fields.get("suites", [])),
+                uri=uri,
+                suites=tuple(fields.get("suites", [])),
                 components=tuple(fields.get("components", [])),
                 keyring=signed[0] if signed and signed[0].startswith("/") else "",
             )
@@ -261,8 +267,12 @@ def _contained(
     bound = ("setpriv", "--pdeathsig", "KILL", "unshare", "--kill-child")
     apart = ("-m", "-p", "-f", "--mount-proc", "--propagation", "private")
     step = subprocess.Popen(
-        [*bound, *apart, "--", *command], text=True, errors="replace",
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        [*bound, *apart, "--", *command],
+        text=True,
+        errors="replace",
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         env=(env or {}) if only else os.environ | (env or {}),
     )
     last: deque[str] = deque(maxlen=25)
@@ -353,7 +363,8 @@ def _content(paths: Sequence[Path]) -> list[str]:
     return [
         f"{path.relative_to(CHECKOUT)} {path.stat().st_mode & 0o111:o} "
         + hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in paths if path.exists()
+        for path in paths
+        if path.exists()
     ]
 
 

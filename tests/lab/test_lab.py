@@ -285,7 +285,10 @@ def test_nothing_is_left_of_a_run_that_was_killed(_machine_can: None, way: signa
     mark = str(100000 + os.getpid() * 10 + int(way))
     run = subprocess.Popen(
         [sys.executable, "-m", "tests.lab.enter", sys.executable, "-c", STAYS, mark],
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=rootfs.CHECKOUT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        cwd=rootfs.CHECKOUT,
     )
     try:
         assert run.stdout is not None
@@ -326,9 +329,7 @@ def test_outside_a_run_there_is_no_lab(monkeypatch: pytest.MonkeyPatch) -> None:
         Lab()
 
 
-def test_a_half_built_tree_is_never_taken(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_half_built_tree_is_never_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A build that fails or is killed leaves nothing that a later run takes for whole."""
     monkeypatch.setenv("FAILOVER_LAB_CACHE", str(tmp_path))
 

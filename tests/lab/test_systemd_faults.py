@@ -106,7 +106,8 @@ def wait_for(standby: Standby, unit: str, state: str, within: float = 12) -> Non
     """Wait for an ActiveState, also while systemd does not answer."""
     words = ("systemctl", "show", unit, "--value", "-p", "ActiveState")
     wait_until(
-        lambda: standby.run(*words, check=False).stdout.strip() == state, within,
+        lambda: standby.run(*words, check=False).stdout.strip() == state,
+        within,
         f"{unit} is {state}",
     )
 
@@ -120,7 +121,8 @@ def held_by(standby: Standby) -> tuple[int, int]:
 def lets_go(standby: Standby, calm: tuple[int, int]) -> None:
     """The monitor soon holds no more than it did, and has no child left."""
     wait_until(
-        lambda: held_by(standby) <= calm and len(standby.pids(MONITOR)) == 1, 8,
+        lambda: held_by(standby) <= calm and len(standby.pids(MONITOR)) == 1,
+        8,
         f"the monitor holds no more than {calm}",
     )
 
@@ -128,7 +130,9 @@ def lets_go(standby: Standby, calm: tuple[int, int]) -> None:
 @pytest.mark.parametrize("moment", [before_the_verdict, after_the_ask], ids=["before", "after"])
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_trouble_stops_neither_takeover_nor_failback(
-    make_pair: MakePair, fault: Fault, moment: Callable[[Pair], float],
+    make_pair: MakePair,
+    fault: Fault,
+    moment: Callable[[Pair], float],
 ) -> None:
     """Both happen in the time of a calm day and what the trouble costs; nothing is left of it."""
     made = make_pair(services={APP: SLOW})
@@ -246,7 +250,8 @@ def frozen_before_the_verdict(made: Pair) -> None:
 
 @pytest.mark.parametrize("frozen_s", [8, 13], ids=["8s", "13s"])  # a wish is given up after 10
 def test_a_frozen_pid_1_delays_the_takeover_until_it_thaws_and_no_echo(
-    make_pair: MakePair, frozen_s: int,
+    make_pair: MakePair,
+    frozen_s: int,
 ) -> None:
     """Frozen around the verdict: the watch goes on, and at the thaw the service starts once."""
     made = make_pair()

@@ -34,7 +34,8 @@ def needs(path: str) -> str:
 def told(standby: Standby, kind: str, unit: str = "") -> list[dict[str, Any]]:
     """The events of one kind, of one unit or of all."""
     return [
-        event for event in standby.events()
+        event
+        for event in standby.events()
         if event["kind"] == kind and unit in ("", event.get("UNIT"))
     ]
 
@@ -159,7 +160,8 @@ def test_services_that_cannot_start_do_not_stop_the_others(make_pair: MakePair) 
     names = [f"{name}.service" for name in ("masked", "missing", "broken", "limited", "app")]
     made = make_pair(
         services={"broken.service": broken, "limited.service": limited, APP: units.APP},
-        services_to_manage=names, watch=False,
+        services_to_manage=names,
+        watch=False,
     )
     standby = made.standby
     standby.systemctl("mask", "masked.service")
@@ -176,7 +178,9 @@ def test_services_that_cannot_start_do_not_stop_the_others(make_pair: MakePair) 
         wait_until(lambda: f"({why})" in standby.log(), 2, f"{why} is told")  # noqa: B023
         assert standby.state() == "active_dead"
         wait_until(
-            lambda: asked(standby, f"{name}.service"), 2, f"{name} is asked"  # noqa: B023
+            lambda: asked(standby, f"{name}.service"),
+            2,
+            f"{name} is asked",  # noqa: B023
         )
     units_seen = {unit["name"]: unit for unit in standby.status()["units"]}
     assert units_seen["masked.service"]["state"] == "failed"
@@ -213,11 +217,13 @@ def test_an_unmet_condition_is_a_failure_until_it_is_met(make_pair: MakePair) ->
 
 def test_a_service_that_ends_at_once_is_tried_ever_more_slowly(make_pair: MakePair) -> None:
     """`Type=simple` is active for an instant; even so 1, 2 and 5 s lie between the tries."""
-    made = make_pair(services={
-        "good.service": service("ExecStart=/bin/true\n", kind="simple"),
-        "bad.service": service("ExecStart=/bin/false\n", kind="simple"),
-        APP: units.APP,
-    })
+    made = make_pair(
+        services={
+            "good.service": service("ExecStart=/bin/true\n", kind="simple"),
+            "bad.service": service("ExecStart=/bin/false\n", kind="simple"),
+            APP: units.APP,
+        }
+    )
     standby = made.standby
     made.primary.cut()
     both = ("good.service", "bad.service")
@@ -347,14 +353,16 @@ def test_oneshots_run_once_in_a_takeover(make_pair: MakePair) -> None:
     """One that ended well counts as running until we stop it; one that failed is tried again."""
     count = "ExecStart=/bin/sh -c 'echo x >> /run/%p'\n"
     once, kept, shy = "once.service", "kept.service", "shy.service"
-    made = make_pair(services={
-        once: service(count, kind="oneshot"),
-        kept: service(
-            f"{count}RemainAfterExit=yes\nExecStop=/bin/sh -c 'echo x >> /run/stopped'\n",
-            kind="oneshot",
-        ),
-        shy: service(f"ExecStartPre=/usr/bin/test -e /run/ok\n{count}", kind="oneshot"),
-    })
+    made = make_pair(
+        services={
+            once: service(count, kind="oneshot"),
+            kept: service(
+                f"{count}RemainAfterExit=yes\nExecStop=/bin/sh -c 'echo x >> /run/stopped'\n",
+                kind="oneshot",
+            ),
+            shy: service(f"ExecStartPre=/usr/bin/test -e /run/ok\n{count}", kind="oneshot"),
+        }
+    )
     standby = made.standby
     made.primary.cut()
     wait_until(lambda: len(asked(standby, shy)) == 2, 10, "the failing one is tried again")
@@ -426,10 +434,14 @@ def test_a_failback_ends_a_restart_that_systemd_is_about_to_make(make_pair: Make
 
 def test_a_service_that_systemd_gives_up_is_ours_to_start(make_pair: MakePair) -> None:
     """`Restart=always` until the start limit is hit; then we try, with the limit forgotten."""
-    made = make_pair(services={APP: (
-        "[Unit]\nStartLimitIntervalSec=1h\nStartLimitBurst=3\n[Service]\nType=exec\n"
-        f"Restart=always\nRestartSec=0.1\n{needs('/run/ok')}"
-    )})
+    made = make_pair(
+        services={
+            APP: (
+                "[Unit]\nStartLimitIntervalSec=1h\nStartLimitBurst=3\n[Service]\nType=exec\n"
+                f"Restart=always\nRestartSec=0.1\n{needs('/run/ok')}"
+            )
+        }
+    )
     standby = made.standby
     made.primary.cut()
     wait_until(lambda: len(asked(standby)) >= 2, 10, "it is asked again")

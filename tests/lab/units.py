@@ -17,10 +17,13 @@ Type=exec
 ExecStart=/usr/bin/sleep infinity
 """
 
-ENABLED = APP + """\
+ENABLED = (
+    APP
+    + """\
 [Install]
 WantedBy=multi-user.target
 """
+)
 
 FAILS = """\
 [Unit]

@@ -51,7 +51,10 @@ class Wire:
         files = (host_side.fileno(), switch_side.fileno())
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", __file__, *map(str, files)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, pass_fds=files,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            pass_fds=files,
         )
         host_side.close()
         switch_side.close()
