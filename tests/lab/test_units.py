@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -177,11 +178,7 @@ def test_services_that_cannot_start_do_not_stop_the_others(make_pair: MakePair) 
     for name, why in (("masked", "masked"), ("missing", "not-found"), ("broken", "bad-setting")):
         wait_until(lambda: f"({why})" in standby.log(), 2, f"{why} is told")  # noqa: B023
         assert standby.state() == "active_dead"
-        wait_until(
-            lambda: asked(standby, f"{name}.service"),
-            2,
-            f"{name} is asked",  # noqa: B023
-        )
+        wait_until(partial(asked, standby, f"{name}.service"), 2, f"{name} is asked")
     units_seen = {unit["name"]: unit for unit in standby.status()["units"]}
     assert units_seen["masked.service"]["state"] == "failed"
     assert units_seen["masked.service"]["why"] == "masked"

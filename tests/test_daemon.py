@@ -1,0 +1,365 @@
+"""A real daemon process: real sockets, files and signals; only systemd's units are a small file.
+
+It watches a host at the other end of a cable (see `tests.cable`), and keeps its files below a
+directory of the test's own.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+import failover_monitor
+from failover_monitor import daemon
+from failover_monitor.files import Paths
+from failover_monitor.model import Effect, Unit, UnitSeen, Verb
+from tests.cable import FAR4, FAR4_SECOND, Host, cable
+
+ROOT = Path(failover_monitor.__file__).parent.parent
+CONFIG = {
+    "gateway_ip": FAR4_SECOND,
+    "active_ip": FAR4,
+    "ping_interval": 0.4,
+    "ping_fail_threshold": 3,
+    "retry_interval": 0.2,
+    "ping_timeout": 0.2,
+    "services_to_manage": ["app.service"],
+    "startup_grace": 0,
+}
+PATIENCE_S = 15.0
+DROP = f"""
+table inet crash {{ chain input {{
+    type filter hook input priority 0
+    ip daddr {FAR4} drop
+}}
+}}
+"""
+
+
+class Door:
+    """Units that start and stop at once, and outlive the process: a file holds them."""
+
+    host_stopping = False
+
+    def __init__(self, units: Sequence[str], wake: Callable[[], None]) -> None:
+        self._file, self._asked = Path(os.environ["UNITS"]), Path(os.environ["ASKED"])
+        self._watched, self._wake = tuple(units), wake
+
+    def seen(self) -> tuple[UnitSeen, ...]:
+        known = json.loads(self._file.read_text())
+        return tuple(UnitSeen(name, Unit(known.get(name, "stopped"))) for name in self._watched)
+
+    def watch(self, units: Sequence[str]) -> None:
+        self._watched = tuple(units)
+
+    def ask(self, effect: Effect) -> None:
+        with self._asked.open("a") as asked:
+            asked.write(f"{effect.verb} {effect.service}\n")
+        known = json.loads(self._file.read_text())
+        known[effect.service] = "running" if effect.verb is Verb.START else "stopped"
+        self._file.write_text(json.dumps(known))
+        self._wake()
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
+
+    async def first_look(self, limit_s: float) -> None:
+        assert limit_s > 0
+
+
+def be_the_daemon(root: str, config: str) -> None:
+    """What the child process runs."""
+    vars(daemon)["Systemd"] = Door
+    sys.exit(daemon.run(Path(config), Paths(Path(root))))
+
+
+class Daemon:
+    """One daemon process of the test's own, and what it leaves."""
+
+    def __init__(self, root: Path, far: Host) -> None:
+        self.paths, self.far = Paths(root), far
+        self.config = root / "config.json"
+        self.configure()
+        for directory in (self.paths.log.parent, self.paths.state_word.parent):
+            directory.mkdir(parents=True)
+        self.units, self.asks = root / "units.json", root / "asked"
+        self.units.write_text("{}")
+        self.asks.touch()
+        self.notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.notices.bind(str(root / "notify"))
+        self.notices.setblocking(False)
+        self.heard = ""
+        self.processes: list[subprocess.Popen[str]] = []
+
+    def configure(self, **changes: object) -> None:
+        self.config.write_text(json.dumps({**CONFIG, **changes}))
+
+    def start(self) -> subprocess.Popen[str]:
+        root = self.config.parent
+        script = (
+            "import sys; from tests.test_daemon import be_the_daemon as run; run(*sys.argv[1:])"
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-c", script, str(root), str(self.config)],
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "NOTIFY_SOCKET": str(root / "notify"),
+                "UNITS": str(self.units),
+                "ASKED": str(self.asks),
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.processes.append(process)
+        return process
+
+    def close(self) -> None:
+        for process in self.processes:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+        self.notices.close()
+
+    def hears(self, words: str, *, times: int = 1) -> bool:
+        """So many notes to systemd have come since the first start."""
+        while True:
+            try:
+                self.heard += self.notices.recv(65536).decode() + "\n"
+            except BlockingIOError:
+                return self.heard.count(words) >= times
+
+    def word(self) -> str:
+        return self.paths.state_word.read_text() if self.paths.state_word.exists() else ""
+
+    def asked(self) -> list[str]:
+        return self.asks.read_text().splitlines()
+
+    def history(self) -> list[str]:
+        if not self.paths.events.exists():
+            return []
+        return [json.loads(line)["what"] for line in self.paths.events.read_text().splitlines()]
+
+    def document(self) -> dict[str, object]:
+        told: dict[str, object] = json.loads(self.paths.status.read_text())
+        return told
+
+    def crash(self) -> None:
+        self.far.nft(DROP)
+
+    def come_back(self) -> None:
+        self.far.nft("delete table inet crash")
+
+
+@pytest.fixture
+def watch(tmp_path: Path) -> Iterator[Daemon]:
+    with cable() as (_, far):
+        watch = Daemon(tmp_path, far)
+        try:
+            yield watch
+        finally:
+            watch.close()
+
+
+def eventually(condition: Callable[[], object]) -> None:
+    end_s = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < end_s, "it never happens"
+        time.sleep(0.02)
+
+
+def serves(watch: Daemon) -> subprocess.Popen[str]:
+    """A daemon that has taken over."""
+    process = watch.start()
+    eventually(lambda: watch.word() == "active_alive\n")
+    watch.crash()
+    eventually(lambda: "takeover -> active: all services run here" in watch.history())
+    return process
+
+
+def stop(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(PATIENCE_S) == 0
+
+
+def test_a_life_from_ready_to_stop(watch: Daemon) -> None:
+    """The primary dies and returns; systemd, the state file and the history are told."""
+    process = watch.start()
+    eventually(lambda: watch.hears("READY=1") and watch.hears("WATCHDOG=1"))
+    eventually(lambda: watch.word() == "active_alive\n")
+    eventually(lambda: watch.hears("STATUS=standby: the primary answers; app.service stopped"))
+    watch.crash()
+    eventually(lambda: watch.word() == "active_dead\n")
+    eventually(lambda: watch.hears("STATUS=active: the primary is down; app.service running"))
+    assert watch.asked() == ["start app.service"]
+    watch.come_back()
+    eventually(lambda: watch.word() == "active_alive\n" and len(watch.asked()) == 2)
+    assert watch.asked()[1] == "stop app.service"
+    eventually(lambda: watch.document()["phase"] == "standby")
+    stop(process)
+    assert watch.hears("STOPPING=1")
+    assert watch.word() == "unknown\n"
+    told = [line for line in watch.history() if " -> " in line]
+    assert told == [
+        "unknown -> standby: the primary answers",
+        "standby -> takeover: the primary stopped answering",
+        "takeover -> active: all services run here",
+        "active -> failback: the primary is back",
+        "failback -> standby: all services are stopped here",
+    ]
+    assert watch.history()[-1] == "stopped; the services stay as they are"
+    log = watch.paths.log.read_text()
+    assert " [WARNING] standby -> takeover: the primary stopped answering\n" in log
+    assert "Traceback" not in log
+    assert process.stderr
+    assert process.stderr.read() == ""
+
+
+def test_the_watchdog_is_told_all_the_time(watch: Daemon) -> None:
+    """Every two or three seconds; WatchdogSec is ten."""
+    watch.start()
+    eventually(lambda: watch.hears("WATCHDOG=1"))
+    begun_s = time.monotonic()
+    eventually(lambda: watch.hears("WATCHDOG=1", times=2))
+    assert 1.0 < time.monotonic() - begun_s < 5.0
+
+
+def test_stopping_the_monitor_leaves_the_services_as_they_are(watch: Daemon) -> None:
+    """And the next one goes on where it was: nothing is asked twice."""
+    stop(serves(watch))
+    assert watch.word() == "unknown\n"
+    assert watch.asked() == ["start app.service"]
+    process = watch.start()
+    eventually(lambda: watch.word() == "active_dead\n")
+    eventually(lambda: watch.hears("READY=1", times=2))
+    assert watch.document()["phase"] == "active"
+    assert watch.asked() == ["start app.service"]
+    stop(process)
+
+
+def test_a_killed_monitor_starts_what_is_missing(watch: Daemon) -> None:
+    """SIGKILL while serving, and a service dies meanwhile."""
+    process = serves(watch)
+    process.kill()
+    process.wait()
+    watch.units.write_text('{"app.service": "failed"}')
+    watch.start()
+    eventually(lambda: len(watch.asked()) == 2)
+    assert watch.asked()[1] == "start app.service"
+
+
+def test_the_primary_came_back_while_nobody_watched(watch: Daemon) -> None:
+    """The next process stops what the last one started."""
+    stop(serves(watch))
+    watch.come_back()
+    watch.start()
+    eventually(lambda: watch.asked() == ["start app.service", "stop app.service"])
+    eventually(lambda: watch.word() == "active_alive\n")
+
+
+def test_a_second_monitor_exits_and_writes_nothing(watch: Daemon) -> None:
+    """One host, one watch."""
+    watch.start()
+    eventually(lambda: watch.word() == "active_alive\n")
+    inode = watch.paths.state_word.stat().st_ino
+    second = watch.start()
+    assert second.wait(PATIENCE_S) == 1
+    assert second.stderr
+    assert "another monitor holds" in second.stderr.read()
+    assert watch.paths.state_word.stat().st_ino == inode
+    assert watch.word() == "active_alive\n"
+
+
+def test_reload_takes_a_good_configuration(watch: Daemon) -> None:
+    """RELOADING with its moment, then READY; phase and evidence stay."""
+    process = watch.start()
+    eventually(lambda: watch.word() == "active_alive\n")
+    watch.configure(services_to_manage=["app.service", "more.service"])
+    process.send_signal(signal.SIGHUP)
+    eventually(lambda: watch.hears("READY=1", times=2))
+    assert watch.hears("RELOADING=1\nMONOTONIC_USEC=")
+    eventually(lambda: len(watch.document()["units"]) == 2)  # type: ignore[arg-type]
+    assert watch.document()["phase"] == "standby"
+    watch.crash()
+    eventually(lambda: watch.asked() == ["start app.service", "start more.service"])
+
+
+def test_reload_to_other_addresses_while_watching(watch: Daemon) -> None:
+    """The sockets are new; the watch goes on."""
+    process = watch.start()
+    eventually(lambda: watch.word() == "active_alive\n")
+    watch.configure(active_ip=FAR4_SECOND, gateway_ip=FAR4)
+    process.send_signal(signal.SIGHUP)
+    eventually(lambda: watch.hears("READY=1", times=2))
+    eventually(lambda: watch.word() == "active_alive\n")
+    assert watch.document()["primary"][0]["address"] == FAR4_SECOND  # type: ignore[index]
+    watch.crash()  # of what is now the gateway
+    watch.far.nft(DROP.replace(FAR4, FAR4_SECOND).replace("crash", "gone"))
+    eventually(lambda: watch.word() == "unknown\n")
+    assert watch.asked() == []
+    stop(process)
+
+
+def test_reload_refuses_a_bad_configuration(watch: Daemon) -> None:
+    """The old one goes on, and status says so; a good one ends the complaint."""
+    process = watch.start()
+    eventually(lambda: watch.word() == "active_alive\n")
+    watch.config.write_text('{"gateway_ip": ')
+    process.send_signal(signal.SIGHUP)
+    eventually(lambda: watch.hears("READY=1", times=2))
+    remark = f"STATUS={watch.config} is bad, the last good one goes on; "
+    eventually(lambda: watch.hears(f"{remark}standby: the primary answers"))
+    watch.crash()
+    eventually(lambda: watch.word() == "active_dead\n")
+    watch.configure()
+    process.send_signal(signal.SIGHUP)
+    eventually(lambda: watch.hears("STATUS=active: the primary is down; app.service running"))
+    assert watch.hears(f"{remark}active", times=1)
+    assert watch.word() == "active_dead\n"
+    assert watch.asked() == ["start app.service"]
+
+
+def test_a_bad_configuration_at_the_start_is_78(watch: Daemon) -> None:
+    """Every problem on stderr; nothing is touched, no state word is written."""
+    watch.configure(ping_interval=-1, no_such_key=2)
+    process = watch.start()
+    assert process.wait(PATIENCE_S) == 78
+    assert process.stderr
+    told = process.stderr.read()
+    assert "ping_interval" in told
+    assert "no_such_key" in told
+    assert watch.word() == ""
+    assert watch.asked() == []
+
+
+def test_a_bad_configuration_at_the_start_while_serving_goes_on(watch: Daemon) -> None:
+    """Services of ours run here: the last good one is used, and it is said."""
+    process = serves(watch)
+    process.kill()
+    process.wait()
+    watch.config.write_text("{")
+    watch.start()
+    eventually(lambda: watch.hears("READY=1", times=2))
+    eventually(lambda: "is bad, the last good one goes on" in watch.paths.log.read_text())
+    watch.come_back()
+    eventually(lambda: watch.asked() == ["start app.service", "stop app.service"])
+
+
+def test_a_directory_that_cannot_be_made_is_said(watch: Daemon) -> None:
+    """Exit status 1 and one line, no traceback."""
+    (watch.paths.root / "run").write_text("in the way")
+    process = watch.start()
+    assert process.wait(PATIENCE_S) == 1
+    assert process.stderr
+    told = process.stderr.read()
+    assert told.startswith("cannot start: ")
+    assert told.count("\n") == 1
