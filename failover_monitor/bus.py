@@ -91,7 +91,7 @@ class Bus:
             self.close()
             raise SystemdError(f"cannot call {member}: {self.why}") from None
         except (OSError, EOFError, DBusFastError) as error:
-            raise SystemdError(f"cannot call {member}: {error or self.why}") from error
+            raise SystemdError(f"cannot call {member}: {str(error) or self.why}") from error
         if reply.message_type is MessageType.ERROR:
             raise RefusedError(reply.error_name or "", str(reply.body[0]) if reply.body else "")
         return reply.body

@@ -94,11 +94,22 @@ def check_config(options: argparse.Namespace) -> int:
     return 0
 
 
-def show_status(options: argparse.Namespace) -> int:
+def read_status() -> dict[str, Any] | None:
     try:
         document: dict[str, Any] = json.loads(PATHS.status.read_text())
-    except (OSError, ValueError):
-        print("failover-monitor is not running: it has left no status", file=sys.stderr)
+        return document if document["at_s"] >= 0 else None
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def show_status(options: argparse.Namespace) -> int:
+    document = read_status()
+    if document is None:
+        print(
+            "failover-monitor is not running: it has left no status\n"
+            "hint: systemctl start failover-monitor",
+            file=sys.stderr,
+        )
         return NOT_RUNNING
     age_s = time.clock_gettime(time.CLOCK_BOOTTIME) - document["at_s"]
     running = locked(PATHS.lock)
@@ -112,10 +123,18 @@ def show_status(options: argparse.Namespace) -> int:
 
 def in_words(document: dict[str, Any], *, age_s: float, running: bool) -> str:
     """The status document as a person reads it."""
-    lines = [
+    lines = []
+    if not running:
+        lines.append("NOT RUNNING: nobody watches.  What was last seen:")
+    elif not 0 <= age_s <= document["stale_after_s"]:
+        lines.append("STALE: the monitor has stopped writing.  What was last seen:")
+    lines += [f"attention   {words}" for words in document["attention"]]
+    if len(document["quiet_references"]) == len(document["references"]):
+        lines.append("attention   no reference answers: no takeover can happen")
+    lines += [
         f"phase       {document['phase']} since {document['phase_since']}",
         f"verdict     {document['verdict']} since {document['verdict_since']}: {document['why']}",
-        f"state file  {document['state']}",
+        f"state word  {document['state']}",
     ]
     for role, paths in (("primary", document["primary"]), ("reference", document["references"])):
         for path in paths:
@@ -126,14 +145,8 @@ def in_words(document: dict[str, Any], *, age_s: float, running: bool) -> str:
     for unit in document["units"]:
         why = f" ({unit['why']})" if unit["why"] else ""
         lines.append(f"service     {unit['name']} {unit['state']}{why}")
-    lines.append(f"next check  {document['next_check_s']} s after this was written")
-    if document["remark"]:
-        lines.append(f"attention   {document['remark']}")
-    lines.append(f"written     {age_s:.1f} s ago")
-    if not running:
-        lines.append("attention   failover-monitor is not running: the above is history")
-    elif not 0 <= age_s <= document["stale_after_s"]:
-        lines.append("attention   stale: the monitor has stopped writing")
+    lines.append(f"written     {document['at']}, {age_s:.1f} s ago")
+    lines.append(f"next check  {document['next_check_s']} s after that")
     return "\n".join(lines)
 
 
@@ -158,9 +171,10 @@ def ask_failback(options: argparse.Namespace) -> int:
     if not locked(PATHS.lock):
         print("cannot fail back: failover-monitor is not running", file=sys.stderr)
         return NOT_RUNNING
-    document = json.loads(PATHS.status.read_text())
-    if document["phase"] not in ("takeover", "active"):
-        print(f"cannot fail back: the phase is {document['phase']}", file=sys.stderr)
+    document = read_status()
+    if document is None or document["phase"] not in ("takeover", "active"):
+        phase = document["phase"] if document else "unknown"
+        print(f"cannot fail back: we do not serve, the phase is {phase}", file=sys.stderr)
         return 1
     if document["verdict"] != "up":
         print("cannot fail back: the primary does not answer", file=sys.stderr)

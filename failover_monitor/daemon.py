@@ -11,24 +11,21 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from failover_monitor import __version__, events
 from failover_monitor.events import Event, Kind
 from failover_monitor.files import Paths, Recorder, load_intent, take_lock
 from failover_monitor.journal import JournalHandler, notify
-from failover_monitor.loader import Loaded, UnusableError, load_apart
+from failover_monitor.loader import Loaded, UnansweredError, UnusableError, load_apart
 from failover_monitor.model import Policy
 from failover_monitor.monitor import Monitor
-from failover_monitor.probes import KINDS, Probe
-from failover_monitor.systemd import Systemd, boot_id, booted_s
+from failover_monitor.probes import KINDS, Probe, ProbeError
+from failover_monitor.systemd import Systemd, boot_id, booted_s, boottime_s
 
 ALIVE_S = 4.0  # WATCHDOG=1 at most so often; with TURN_S well below WatchdogSec=10
 FIRST_LOOK_S = 5.0
 NAG_S = 60.0  # a bad configuration is said again so often
-
-
-def boottime_s() -> float:
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def run(config_path: Path, paths: Paths, *, debug: bool = False) -> int:
@@ -45,21 +42,23 @@ def run(config_path: Path, paths: Paths, *, debug: bool = False) -> int:
     problem = ""
     try:
         config = load_apart(config_path)
-    except UnusableError as error:
+        probe = new_probe(config.policy)
+    except (UnusableError, ProbeError) as error:
         last_good = last_good_config(paths) if serving(intent) else None
         if last_good is None:
             print(error, file=sys.stderr)
-            return os.EX_CONFIG
-        config, problem = last_good, str(error)
+            passing = isinstance(error, UnansweredError | ProbeError)  # worth another start
+            return 1 if passing else os.EX_CONFIG
+        (config, probe), problem = last_good, str(error)
     recorder = Recorder(paths, JournalHandler(), debug=debug)
     try:
-        daemon = Daemon(config_path, config, recorder)
+        daemon = Daemon(config_path, config.policy, probe, recorder)
         if problem:
             daemon.complain(problem)
         else:
             recorder.last_good_config(config.text)
         if intent:
-            daemon.monitor.resume(intent)
+            daemon.resume(intent)
         asyncio.run(daemon.run())
     finally:
         recorder.close()
@@ -72,13 +71,19 @@ def serving(intent: dict[str, object] | None) -> bool:
     return intent is not None and intent["boot_id"] == boot_id() and bool(intent["ours"])
 
 
-def last_good_config(paths: Paths) -> Loaded | None:
+def last_good_config(paths: Paths) -> tuple[Loaded, Probe] | None:
     for path in paths.last_good_config():
         try:
-            return load_apart(path)
-        except UnusableError:
+            config = load_apart(path)
+            return config, new_probe(config.policy)
+        except (UnusableError, ProbeError):
             continue
     return None
+
+
+def slept_s() -> float:
+    """How long this host has been suspended since it booted."""
+    return boottime_s() - time.clock_gettime(time.CLOCK_MONOTONIC)
 
 
 def new_probe(policy: Policy) -> Probe:
@@ -89,25 +94,34 @@ def new_probe(policy: Policy) -> Probe:
 class Daemon:
     """One process: its monitor, its door to systemd, and the signals."""
 
-    def __init__(self, config_path: Path, config: Loaded, recorder: Recorder) -> None:
+    def __init__(self, config_path: Path, policy: Policy, probe: Probe, recorder: Recorder) -> None:
         self.config_path = config_path
         self.recorder = recorder
         self.stopping = asyncio.Event()
-        policy = config.policy
         self.systemd = Systemd(policy.services, self._changed)
         self.monitor = Monitor(
             policy,
-            probe=new_probe(policy),
+            probe=probe,
             services=self.systemd,
             recorder=recorder,
             clock=boottime_s,
+            slept=slept_s,
             boot_id=boot_id(),
             booted_s=booted_s(),
             alive=self._alive,
         )
+        self._reading = asyncio.Lock()
         self._problem = ""
         self._alive_s = 0.0
         self._line = ""
+
+    def resume(self, intent: dict[str, Any]) -> None:
+        """Go on where the last process was; what cannot be understood is said and left behind."""
+        try:
+            self.monitor.resume(intent)
+        except (ValueError, TypeError, KeyError) as error:
+            sentence = f"what the last process wrote down is not understood: {error!r}"
+            self._tell(Kind.INTENT_ENDED, events.WARNING, sentence)
 
     async def run(self) -> None:
         """Watch until SIGTERM or SIGINT."""
@@ -132,26 +146,33 @@ class Daemon:
 
     async def reload(self) -> None:
         """Read the configuration again; a bad one changes nothing."""
-        now_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
-        notify(f"RELOADING=1\nMONOTONIC_USEC={now_us}")
-        try:
-            config = await asyncio.to_thread(load_apart, self.config_path)
-        except UnusableError as error:
-            self.complain(str(error))
-        else:
-            old, new = self.monitor.policy, config.policy
-            same = (old.primary, old.references) == (new.primary, new.references)
-            self.monitor.reload(new, self.monitor.probe if same else new_probe(new))
-            self.recorder.last_good_config(config.text)
-            self._problem = self.monitor.status.remark = ""
-            self._tell(Kind.CONFIG, events.INFO, f"{self.config_path} was read again")
-        notify("READY=1")
+        async with self._reading:
+            now_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+            notify(f"RELOADING=1\nMONOTONIC_USEC={now_us}")
+            try:
+                config = await asyncio.to_thread(load_apart, self.config_path)
+                probe = self._probe_for(config.policy)
+            except (UnusableError, ProbeError) as error:
+                self.complain(str(error))
+            else:
+                self._problem = self.monitor.status.remark = ""
+                self.monitor.reload(config.policy, probe)
+                self.recorder.last_good_config(config.text)
+                self._tell(Kind.CONFIG, events.INFO, f"{self.config_path} was read again")
+            notify("READY=1")
+
+    def _probe_for(self, new: Policy) -> Probe:
+        old = self.monitor.policy
+        same = (old.primary, old.references) == (new.primary, new.references)
+        return self.monitor.probe if same else new_probe(new)
 
     def complain(self, problem: str) -> None:
         """Say that the configuration is bad and that the last good one goes on."""
         self._problem = problem
         self.monitor.status.remark = f"{self.config_path} is bad, the last good one goes on"
-        self._tell(Kind.CONFIG_BAD, events.ERROR, f"{self.monitor.status.remark}:\n{problem}")
+        places = "; ".join(line for line in problem.splitlines() if not line.startswith(" "))
+        self._tell(Kind.CONFIG_BAD, events.ERROR, f"{self.monitor.status.remark}: {places}")
+        self.monitor.refresh()
 
     async def _nag(self) -> None:
         while True:

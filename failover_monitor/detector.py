@@ -77,6 +77,7 @@ class Detector:
         verdict: Verdict = Verdict.UNKNOWN,
         seen: bool = False,
         grace_until_s: float = 0.0,
+        number: int = 0,
     ) -> None:
         self.policy = policy
         self.verdict = verdict
@@ -84,12 +85,12 @@ class Detector:
         self.seen = seen  # the primary has answered since this host booted
         self.answering_since_s: float | None = None  # without a lost check in between
         self.told: list[Told] = []  # the caller takes and clears them
-        self._grace_until_s = grace_until_s
+        self.grace_until_s = grace_until_s  # no verdict before, unless `seen`
+        self.number = number  # of the last round; grows for as long as the probe lives
         self._serving = False
         self._primary = frozenset(policy.primary)
         self._references = {address: Quiet(now_s) for address in policy.references}
         self._reference_proof_s = -1.0  # when the newest echo that a reference answered was sent
-        self._number = 0
         self._grid_s = self._next_round_s = now_s
         self._silent_since_s: float | None = None  # first round sent after the last answer
         self._suspicion: Suspicion | None = None
@@ -144,6 +145,12 @@ class Detector:
         self._serving = serving
         if waited or self._waiting_for_return:  # nobody judges silence while we wait
             self._suspicion = self._silent_since_s = None
+        self._grid_s = self._next_round_s = now_s
+
+    def suspended(self, slept_s: float, now_s: float) -> None:
+        """Say that the host was suspended: what was in flight proves nothing."""
+        self._doubt(f"this host was suspended for {slept_s:.1f} s", now_s)
+        self._held_since_s = None
         self._grid_s = self._next_round_s = now_s
 
     def tick(self, now_s: float) -> Round | None:
@@ -279,7 +286,7 @@ class Detector:
         )
         if suspicion.failed < threshold:
             return
-        if not self.seen and now_s < self._grace_until_s:
+        if not self.seen and now_s < self.grace_until_s:
             suspicion.failed = threshold - 1  # the next check may be the one that counts
         elif self.verdict is not Verdict.DOWN:
             self._set_verdict(
@@ -367,8 +374,8 @@ class Detector:
         why = f"references answer in {self._conclusive} of {self._checks} checks"
         if self._doubt_since_s is not None:
             why = self._doubt_why
-        elif not self.seen and now_s < self._grace_until_s:
-            why += f", startup grace for {self._grace_until_s - now_s:.0f} s more"
+        elif not self.seen and now_s < self.grace_until_s:
+            why += f", startup grace for {self.grace_until_s - now_s:.0f} s more"
         self._held_next_s = now_s + max(HELD_REPEAT_S, 2 * self.policy.verdict_s)
         self._tell(Notice.HELD, why, gap_s=gap_s)
 
@@ -387,8 +394,8 @@ class Detector:
             return None
         else:
             self._realign(now_s)
-        self._number += 1
-        return Round(self._number, now_s, self.suspicious or self._waiting_for_return)
+        self.number += 1
+        return Round(self.number, now_s, self.suspicious or self._waiting_for_return)
 
     def _realign(self, now_s: float) -> None:
         """The next steady round: the first point of the grid after now."""

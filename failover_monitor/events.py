@@ -10,10 +10,13 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from failover_monitor.model import (
+    RUNS,
     SERVING,
     Effect,
     Notice,
+    PairState,
     Phase,
+    Policy,
     Told,
     Transition,
     Unit,
@@ -28,8 +31,9 @@ DEBUG, INFO, WARNING, ERROR, CRITICAL = (
     logging.ERROR,
     logging.CRITICAL,
 )
-RUNS = frozenset({Unit.RUNNING, Unit.STARTING})
 DOWN = frozenset({Unit.STOPPED, Unit.FAILED})
+STAYS = RUNS | {Unit.STOPPING, Unit.UNKNOWN}  # may still serve
+PATIENCE_S = 10.0  # a stop that takes longer is told
 
 
 class Kind(Enum):
@@ -47,7 +51,8 @@ class Kind(Enum):
     SERVICE = "55a18c39869a4432bba1185342040cae"  # a service changed
     SERVICE_FAILED = "ef4914671d414b21a6b18ebe3001eef7"  # a service that should run does not
     FOREIGN = "bf85e8f68dea408ea8fd26d354499b44"  # possibly two active
-    STOP_OVERDUE = "0805a6d28caf49698d52782b7c5d5b3a"  # the primary is back, ours still runs
+    FAILBACK_WAITS = "6d759194843a4dbd8f5f0cd9ab7ef84a"  # the primary is back, ours serves
+    STOP_OVERDUE = "0805a6d28caf49698d52782b7c5d5b3a"  # failback, and ours will not stop
     CONFIG = "e2875143d4274a2e82bcc62487d48627"  # the configuration was read again
     CONFIG_BAD = "745dcc1676914321bb7fa79286c89b65"  # it is bad; the last good one goes on
     INTENT_ENDED = "1b34308668564abcace39837a3f22306"  # a reboot ended a takeover
@@ -120,8 +125,6 @@ def of_effect(effect: Effect, tries: int) -> Event:
 def of_units(
     before: tuple[UnitSeen, ...],
     now: tuple[UnitSeen, ...],
-    *,
-    primary_serves: bool,
     started: frozenset[str],
 ) -> Iterator[Event]:
     """What changed in the services between two looks; `started` are those that should run."""
@@ -132,9 +135,7 @@ def of_units(
             continue
         why = f" ({unit.why})" if unit.why else ""
         fields = {"UNIT": unit.name, "UNIT_STATE": unit.state.value, "WHY": unit.why}
-        if primary_serves and unit.state in RUNS and last not in RUNS:
-            yield foreign(unit)
-        elif unit.name in started and unit.state in DOWN and last is not Unit.UNKNOWN:
+        if unit.name in started and unit.state in DOWN and last is not Unit.UNKNOWN:
             sentence = f"{unit.name} does not run: {unit.state}{why}; it is started again"
             yield Event(Kind.SERVICE_FAILED, ERROR, sentence, fields)
         else:
@@ -143,11 +144,31 @@ def of_units(
             yield Event(Kind.SERVICE, level, f"{unit.name} is {unit.state}{why}", fields)
 
 
-def foreign(unit: UnitSeen) -> Event:
-    """A service that runs here while the primary answers, and that we did not start."""
-    return Event(
-        Kind.FOREIGN,
-        CRITICAL,
-        f"possibly two active: {unit.name} runs here while the primary answers",
-        {"UNIT": unit.name, "UNIT_STATE": unit.state.value},
-    )
+def attention(
+    policy: Policy,
+    state: PairState,
+    verdict: Verdict,
+    units: tuple[UnitSeen, ...],
+    now_s: float,
+) -> Iterator[Event]:
+    """What an operator should mend, as things stand now: CRITICAL if both hosts may serve."""
+    asked_s = {memory.name: memory.asked_s for memory in state.services}
+    for unit in units:
+        fields = {"UNIT": unit.name, "UNIT_STATE": unit.state.value}
+        waited_s = now_s - max(state.since_s, asked_s.get(unit.name, 0.0))
+        if state.phase in SERVING and unit.state is Unit.FAILED:
+            sentence = f"{unit.name} does not run: {unit.why}"
+            yield Event(Kind.SERVICE_FAILED, ERROR, sentence, fields)
+        elif verdict is Verdict.UP and state.phase is Phase.STANDBY and unit.state in RUNS:
+            sentence = f"possibly two active: {unit.name} runs here while the primary answers"
+            yield Event(Kind.FOREIGN, CRITICAL, sentence, fields)
+        elif verdict is Verdict.UP and state.phase in SERVING and unit.state in RUNS:
+            sentence = (
+                f"possibly two active: the primary answers and {unit.name} runs here, failback is"
+                f" {policy.failback}; give it back with: failover-monitor failback"
+            )
+            yield Event(Kind.FAILBACK_WAITS, CRITICAL, sentence, fields)
+        elif state.phase is Phase.FAILBACK and unit.state in STAYS and waited_s >= PATIENCE_S:
+            seconds = now_s - state.since_s
+            sentence = f"possibly two active: {unit.name} has not stopped for {seconds:.0f} s"
+            yield Event(Kind.STOP_OVERDUE, CRITICAL, sentence, fields)

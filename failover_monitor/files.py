@@ -36,7 +36,7 @@ LOG_FORMAT = "%(asctime)s [%(levelname)s] %(message)s"
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """Where everything is (CONTRACT: names and files); `root` moves all of it for tests."""
+    """Where everything is (README: what you will see); `root` moves all of it for tests."""
 
     root: Path = Path("/")
 
@@ -115,14 +115,15 @@ def load_intent(paths: Paths) -> dict[str, Any] | None:
         intent = json.loads(text) if text else None
     except ValueError:
         return None
-    complete = isinstance(intent, dict) and intent.keys() == INTENT_KEYS
+    complete = isinstance(intent, dict) and intent.keys() >= INTENT_KEYS
     return intent if complete else None
 
 
 def take_lock(path: Path) -> int | None:
     """Take the lock that says "somebody watches"; None when it is taken.  Held until exit."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    os.fchmod(descriptor, 0o600)  # flock needs no more than to read: nobody else may
     for _ in range(LOCK_TRIES):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -135,9 +136,11 @@ def take_lock(path: Path) -> int | None:
 
 
 def locked(path: Path) -> bool:
-    """Somebody watches: the lock is held."""
+    """Somebody watches: the lock is held.  Who may not look is told yes: the age must say it."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except PermissionError:
+        return True
     except OSError:
         return False
     try:
@@ -290,8 +293,8 @@ class Recorder:
 
     @property
     def lost(self) -> int:
-        """Lines that did not reach the log."""
-        return self.writer.lost + self._files[0].lost
+        """Lines that did not reach the log or the history."""
+        return self.writer.lost + sum(file.lost for file in self._files)
 
     def tell(self, event: Event) -> None:
         extra = {"event": event, "message_id": event.kind.value, "fields": event.fields}
@@ -307,9 +310,9 @@ class Recorder:
         text = json.dumps(document, indent=1) + "\n"
         self._attempt(self.paths.status, partial(replace_file, self.paths.status, text))
 
-    def intent(self, document: dict[str, Any]) -> None:
+    def intent(self, document: dict[str, Any]) -> bool:
         """Before anything acts on a decision it lies in /run; history follows when it can."""
-        self._keep(self.paths.intent(), json.dumps(document) + "\n")
+        return self._keep(self.paths.intent(), json.dumps(document) + "\n")
 
     def last_good_config(self, text: str) -> None:
         self._keep(self.paths.last_good_config(), text, mode=0o640)
@@ -318,11 +321,11 @@ class Recorder:
         log.removeHandler(self._root)
         self.writer.close(timeout_s=2.0)
 
-    def _keep(self, places: Iterable[Path], text: str, *, mode: int = 0o644) -> None:
+    def _keep(self, places: Iterable[Path], text: str, *, mode: int = 0o644) -> bool:
         volatile, lasting = places
-        self._attempt(volatile, partial(replace_file, volatile, text, mode=mode))
         write = partial(replace_file, lasting, text, mode=mode)
         self.writer.submit(partial(self._attempt, lasting, write))
+        return self._attempt(volatile, partial(replace_file, volatile, text, mode=mode))
 
     def _attempt(self, path: Path, write: Callable[[], object]) -> bool:
         """Write; say once when it begins to fail, and once when it works again."""

@@ -14,6 +14,8 @@ from contextlib import suppress
 
 from systemd import daemon, journal
 
+log = logging.getLogger("failover_monitor")
+
 JOURNAL_SOCKET = "/run/systemd/journal/socket"  # systemd-journald.service(8)
 IDENTIFIER = "failover-monitor"
 PRIORITY = {  # syslog(3)
@@ -47,10 +49,15 @@ class JournalHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         # Only the first record waits for a stalled journald: the log file is behind us in line.
-        self._stalled = not room(self._address, 0.0 if self._stalled else self._wait_s)
+        before = self._stalled
+        self._stalled = not room(self._address, 0.0 if before else self._wait_s)
         if self._stalled:
             self.dropped += 1
+            if not before:  # said through the writer's queue, so in the log file
+                log.warning("the journal takes nothing: look into the log file")
             return
+        if before:
+            log.warning("the journal takes lines again, %d were dropped", self.dropped)
         try:
             self._send(self.format(record), **fields_of(record))
         except OSError:

@@ -22,6 +22,10 @@ class UnusableError(Exception):
     """The configuration cannot be used; the message holds every problem."""
 
 
+class UnansweredError(UnusableError):
+    """The child did not answer: that says nothing about the configuration."""
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """A good configuration: what the core needs, and its text, to keep."""
@@ -31,7 +35,7 @@ class Loaded:
 
 
 def load_apart(path: Path) -> Loaded:
-    """Read and validate in a child process.  Raises UnusableError."""
+    """Read and validate in a child process.  Raises UnusableError, or UnansweredError."""
     command = [sys.executable, "-m", "failover_monitor.loader", str(path)]
     if sys.flags.isolated:
         command.insert(1, "-I")
@@ -39,9 +43,14 @@ def load_apart(path: Path) -> Loaded:
         child = subprocess.run(  # noqa: S603, our own interpreter and module
             command, capture_output=True, text=True, timeout=READ_S, check=False
         )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise UnansweredError(f"cannot read {path}: {error}") from error
+    try:
         answer = json.loads(child.stdout)
-    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-        raise UnusableError(f"cannot read {path}: {error}") from error
+    except ValueError as error:
+        last = child.stderr.strip().rpartition("\n")[2]
+        status = f"the reader ended with {child.returncode}"
+        raise UnansweredError(f"cannot read {path}: {status}: {last}") from error
     if "problems" in answer:
         raise UnusableError(answer["problems"])
     return Loaded(policy_from(answer["policy"]), answer["text"])

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from failover_monitor.model import (
+    RUNS,
     SERVING,
     Decision,
     Effect,
@@ -42,7 +43,6 @@ WANTED = {
 }  # the other phases leave the services as they are
 
 AT_REST = frozenset({Unit.STOPPED, Unit.FAILED, Unit.FINISHED})  # serves nobody
-UP = frozenset({Unit.RUNNING, Unit.STARTING})  # serves, or is about to
 PATIENCE_S = 10.0  # the next service is asked when this one has been changing for so long
 RETRY_S = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)  # between two tries; the last one for ever after
 STEADY_S = 60.0  # a service that ran for so long has earned a quick restart again
@@ -83,9 +83,13 @@ def primary_back(facts: Facts) -> bool:
         case Failback.DELAYED:
             since_s = facts.seen.answering_since_s
             waited_s = -1.0 if since_s is None else facts.seen.now_s - since_s
-            return waited_s >= facts.policy.recovery_delay_s or facts.seen.failback_asked
+            return waited_s >= facts.policy.recovery_delay_s
         case Failback.MANUAL:
-            return facts.seen.failback_asked
+            return False
+
+
+def operator_asked(facts: Facts) -> bool:
+    return primary_up(facts) and facts.seen.failback_asked
 
 
 def all_running(facts: Facts) -> bool:
@@ -100,7 +104,7 @@ def one_not_running(facts: Facts) -> bool:
 
 
 def any_running(facts: Facts) -> bool:
-    return any(unit.state in UP for unit in facts.seen.units)
+    return any(unit.state in RUNS for unit in facts.seen.units)
 
 
 def running_at_boot(facts: Facts) -> bool:
@@ -137,9 +141,11 @@ TABLE = (
     Row(Phase.STANDBY, running_at_boot, Phase.FAILBACK, "services ran here before the first look"),
     Row(Phase.STANDBY, foreign_unwanted, Phase.FAILBACK, "somebody started a service here"),
     #
+    Row(Phase.TAKEOVER, operator_asked, Phase.FAILBACK, "an operator asked for it"),
     Row(Phase.TAKEOVER, primary_back, Phase.FAILBACK, "the primary came back first"),
     Row(Phase.TAKEOVER, all_running, Phase.ACTIVE, "all services run here"),
     #
+    Row(Phase.ACTIVE, operator_asked, Phase.FAILBACK, "an operator asked for it"),
     Row(Phase.ACTIVE, primary_back, Phase.FAILBACK, "the primary is back"),
     Row(Phase.ACTIVE, one_not_running, Phase.TAKEOVER, "a service stopped"),
     #
@@ -227,7 +233,7 @@ def learn(memory: Memory, unit: UnitSeen, wanted: Verb | None, now_s: float) -> 
     if unit.state is done:
         long_enough = now_s - max(memory.asked_s, unit.since_s) >= STEADY_S
         return replace(memory, tries=0) if memory.tries and long_enough else memory
-    failed = AT_REST if wanted is Verb.START else UP
+    failed = AT_REST if wanted is Verb.START else RUNS
     if unit.state in failed and not memory.finished and not memory.retry_s:
         wait_s = RETRY_S[min(memory.tries, len(RETRY_S) - 1)]
         return replace(memory, tries=memory.tries + 1, retry_s=now_s + wait_s)
@@ -256,9 +262,10 @@ def noted(state: PairState, effects: tuple[Effect, ...], now_s: float) -> PairSt
     return replace(state, services=services)
 
 
-def retry_due_s(state: PairState, now_s: float) -> float:
-    """The next moment at which something that failed may be asked again."""
-    return min((m.retry_s for m in state.services if m.retry_s > now_s), default=float("inf"))
+def next_due_s(state: PairState, now_s: float) -> float:
+    """The next moment at which a retry falls due or patience ends."""
+    moments = (t for m in state.services for t in (m.retry_s, m.asked_s + PATIENCE_S))
+    return min((t for t in moments if t > now_s), default=float("inf"))
 
 
 # What to ask.

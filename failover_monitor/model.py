@@ -44,6 +44,9 @@ class Unit(StrEnum):
     UNKNOWN = "unknown"  # we could not look: never a reason to act
 
 
+RUNS = frozenset({Unit.RUNNING, Unit.STARTING})  # serves, or is about to
+
+
 class Verb(StrEnum):
     """What an effect asks of a service."""
 

@@ -15,7 +15,7 @@ from failover_monitor import events
 from failover_monitor.detector import Detector
 from failover_monitor.events import Event, Kind
 from failover_monitor.files import Recorder
-from failover_monitor.machine import AT_REST, PATIENCE_S, UP, WANTED, adopt, decide, retry_due_s
+from failover_monitor.machine import WANTED, adopt, decide, next_due_s
 from failover_monitor.model import (
     SERVING,
     Answer,
@@ -29,6 +29,7 @@ from failover_monitor.model import (
     Round,
     Transition,
     UnitSeen,
+    Verb,
     Verdict,
 )
 from failover_monitor.probes import Probe
@@ -37,8 +38,9 @@ from failover_monitor.status import WORDS, Status
 TURN_S = 3.0  # a turn at least so often: a third of WatchdogSec
 STATUS_S = 15.0  # status.json is written anew so often, so that its age says something
 STATUS_SOON_S = 1.0  # and while something goes on
+SLEPT_S = 1.0  # a suspend that matters
 SUMMARY_S = 600.0
-OVERDUE_S = 60.0  # a stop that does not end is told again so often
+ATTENTION_S = 60.0  # what should be mended is told again so often
 
 
 class Services(Protocol):
@@ -62,6 +64,7 @@ class Monitor:
         services: Services,
         recorder: Recorder,
         clock: Callable[[], float],
+        slept: Callable[[], float],
         boot_id: str,
         booted_s: float,
         alive: Callable[[str], None],
@@ -72,6 +75,7 @@ class Monitor:
         self.services = services
         self.recorder = recorder
         self.clock = clock
+        self.slept = slept
         self.wake = asyncio.Event()
         self.state = PairState(since_s=now_s)
         self.status = Status()
@@ -81,11 +85,12 @@ class Monitor:
         self.detector = Detector(policy, now_s, grace_until_s=self._grace_until_s)
         self._units: tuple[UnitSeen, ...] = ()
         self._arrived: list[Answer] = []  # since the last look
-        self._turned_s = now_s
+        self._turned_s, self._slept_s = now_s, slept()
         self._intent: dict[str, Any] = {}
         self._status_due_s = self._status_written_s = now_s
         self._summary_due_s = now_s + SUMMARY_S
-        self._overdue_s = 0.0
+        self._attention: set[tuple[Kind, str]] = set()
+        self._attention_due_s = 0.0
 
     # Coming and going.
 
@@ -98,7 +103,12 @@ class Monitor:
                 self._tell(Event(Kind.INTENT_ENDED, events.WARNING, sentence))
             return
         now_s = self.clock()
-        memories = tuple(Memory(m["name"], finished=m["finished"]) for m in intent["services"])
+        memories = tuple(
+            Memory(m["name"], Verb(m["asked"]) if m["asked"] else None, m["asked_s"])
+            if not m["finished"]
+            else Memory(m["name"], finished=True)
+            for m in intent["services"]
+        )
         phase = Phase(intent["phase"])
         state = PairState(phase=phase, settled=intent["settled"], services=memories)
         if phase not in WANTED:
@@ -124,21 +134,33 @@ class Monitor:
             self.probe = probe
         if detection(policy) == detection(old):
             self.detector.policy = policy
+            self.detector.grace_until_s = self._grace_until_s
         else:
             kept = not set(policy.primary).isdisjoint(old.primary)
             same = kept or self.state.phase in SERVING
             verdict = self.detector.verdict if same else Verdict.UNKNOWN
+            since_s = self.detector.verdict_since_s
             self.detector = self._new_detector(verdict, seen=same and self.detector.seen)
-        self._status_due_s = 0.0
+            self.detector.verdict_since_s = since_s
         self.services.watch(self._watched())
+        self.refresh()
+
+    def refresh(self) -> None:
+        """What people read is out of date: a turn now."""
+        self._status_due_s = 0.0
         self.wake.set()
 
     def _new_detector(self, verdict: Verdict, *, seen: bool) -> Detector:
         now_s = self.clock()
         detector = Detector(
-            self.policy, now_s, verdict=verdict, seen=seen, grace_until_s=self._grace_until_s
+            self.policy,
+            now_s,
+            verdict=verdict,
+            seen=seen,
+            grace_until_s=self._grace_until_s,
+            number=self.detector.number,
         )
-        detector.serve(self.state.phase in WANTED, now_s)
+        detector.serve(self.state.phase in SERVING, now_s)
         return detector
 
     def _watched(self) -> tuple[str, ...]:
@@ -159,7 +181,7 @@ class Monitor:
     def due_s(self) -> float:
         """When the next turn is due, whatever happens before."""
         return min(
-            self._turned_s + TURN_S, self.detector.due_s, retry_due_s(self.state, self._turned_s)
+            self._turned_s + TURN_S, self.detector.due_s, next_due_s(self.state, self._turned_s)
         )
 
     def _listen(self, probe: Probe) -> None:
@@ -192,6 +214,9 @@ class Monitor:
 
     def look(self, now_s: float) -> None:
         """Take what has arrived, then judge, then send what is due."""
+        slept_s, self._slept_s = self.slept() - self._slept_s, self.slept()
+        if slept_s > SLEPT_S:
+            self.detector.suspended(slept_s, now_s)
         arrived, self._arrived = [*self._arrived, *self.probe.receive()], []
         for answer in arrived:
             self.status.answered(answer, now_s)
@@ -220,10 +245,7 @@ class Monitor:
         self._tell_evidence()
         ours = before.phase in SERVING and not seen.host_stopping
         started = frozenset(self.policy.services if ours else ())
-        primary_serves = before.phase is Phase.STANDBY and seen.verdict is Verdict.UP
-        for event in events.of_units(
-            self._units, seen.units, primary_serves=primary_serves, started=started
-        ):
+        for event in events.of_units(self._units, seen.units, started):
             self._tell(event)
         if self._units != seen.units or decision.transition:
             self._status_due_s = seen.now_s
@@ -240,7 +262,9 @@ class Monitor:
         """Ask systemd for what should be; the next look shows what came of it."""
         for effect in decision.effects:
             self.services.ask(effect)
-        self.detector.serve(self.state.phase in WANTED, self.clock())
+        self.detector.serve(self.state.phase in SERVING, self.clock())
+        if self.detector.verdict is not Verdict.UP:  # a wish to fail back ends with its reason
+            self.recorder.paths.failback_request.unlink(missing_ok=True)
         if decision.transition and self.state.phase not in SERVING:
             self.services.watch(self._watched())
             self.recorder.paths.failback_request.unlink(missing_ok=True)
@@ -273,10 +297,6 @@ class Monitor:
 
     def _tell_transition(self, transition: Transition) -> None:
         self._tell(events.of_transition(transition, self.status.why))
-        if transition.target is Phase.STANDBY:
-            for unit in self._units:
-                if unit.state in UP:
-                    self._tell(events.foreign(unit))
 
     def _keep_intent(self) -> None:
         """Keep what the next process must know; only a change is written."""
@@ -291,17 +311,18 @@ class Monitor:
             "verdict_since_s": self.detector.verdict_since_s,
             "why": self.status.why,
             "ours": state.phase in WANTED,  # services may run here because of us
-            "services": [{"name": m.name, "finished": m.finished} for m in state.services],
+            "services": [
+                {"name": m.name, "asked": m.asked, "asked_s": m.asked_s, "finished": m.finished}
+                for m in state.services
+            ],
         }
-        if intent != self._intent:
+        if intent != self._intent and self.recorder.intent(intent):
             self._intent = intent
-            self.recorder.intent(intent)
 
     def _keep_current(self, now_s: float) -> None:
         """Keep status, summary and systemd up to date."""
         line = self.status.line(self.state, self.detector.verdict, self._units)
-        if self.state.phase is Phase.FAILBACK and now_s - self.state.since_s > PATIENCE_S:
-            self._tell_overdue(now_s)
+        self._tell_attention(now_s)
         if now_s >= self._summary_due_s:
             self._summary_due_s = now_s + SUMMARY_S
             lost = f"; {self.recorder.lost} log lines lost" if self.recorder.lost else ""
@@ -314,19 +335,27 @@ class Monitor:
             )
         self._alive(line)
 
-    def _tell_overdue(self, now_s: float) -> None:
-        recently = {m.name for m in self.state.services if now_s - m.asked_s < PATIENCE_S}
-        stuck = [u.name for u in self._units if u.state not in AT_REST and u.name not in recently]
-        if stuck and now_s >= self._overdue_s:
-            self._overdue_s = now_s + OVERDUE_S
-            have = "has" if len(stuck) == 1 else "have"
-            waited = f"{now_s - self.state.since_s:.0f} s"
-            sentence = f"possibly two active: {', '.join(stuck)} {have} not stopped for {waited}"
-            self._tell(Event(Kind.STOP_OVERDUE, events.CRITICAL, sentence))
+    def _tell_attention(self, now_s: float) -> None:
+        """What an operator should mend: shown while it lasts, told if both hosts may serve."""
+        verdict = self.detector.verdict
+        found = tuple(events.attention(self.policy, self.state, verdict, self._units, now_s))
+        began = {(event.kind, event.fields["UNIT"]) for event in found} - self._attention
+        self._attention = {(event.kind, event.fields["UNIT"]) for event in found}
+        self.status.attention = tuple(event.sentence for event in found)
+        if began:
+            self._status_due_s = self._attention_due_s = now_s
+        if found and now_s >= self._attention_due_s:
+            self._attention_due_s = now_s + ATTENTION_S
+            for event in found:
+                if event.level >= events.CRITICAL:
+                    self._tell(event)
 
 
 def detection(policy: Policy) -> Policy:
     """The part of the policy that the detector's evidence depends on."""
     neutral = Policy(primary=(), references=(), services=())
-    kept = ("services", "failback", "recovery_delay_s", "takeover_delay_s", "foreign_start")
+    kept = (
+        *("services", "failback", "foreign_start", "recovery_delay_s", "takeover_delay_s"),
+        *("timeout_s", "recovery_threshold", "startup_grace_s"),
+    )
     return replace(policy, **{name: getattr(neutral, name) for name in kept})

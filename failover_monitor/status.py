@@ -38,6 +38,7 @@ class Status:
 
     def __init__(self) -> None:
         self.remark = ""  # what every line should add: a bad configuration, say
+        self.attention: tuple[str, ...] = ()  # what an operator should mend
         self.why = ""  # the evidence behind the verdict
         self._tallies: dict[str, Tally] = {}
         self._suspicions = 0
@@ -61,7 +62,7 @@ class Status:
     def line(self, state: PairState, verdict: Verdict, units: tuple[UnitSeen, ...]) -> str:
         """One line, for `systemctl status`."""
         services = ", ".join(f"{unit.name} {unit.state}" for unit in units)
-        remark = f"{self.remark}; " if self.remark else ""
+        remark = "".join(f"{words}; " for words in (self.remark, *self.attention) if words)
         return f"{remark}{state.phase}: {SAYS[verdict]}; {services}"
 
     def summary(self) -> str:
@@ -114,7 +115,8 @@ class Status:
             "verdict": detector.verdict.value,
             "verdict_since": at(detector.verdict_since_s),
             "why": self.why,
-            "remark": self.remark,
+            "attention": [words for words in (self.remark, *self.attention) if words],
+            "quiet_references": list(detector.quiet_references),
             "suspicious": detector.suspicious,
             "failed_checks": detector.failed_checks,
             "next_check_s": round(max(0.0, detector.due_s - now_s), 3),

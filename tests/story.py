@@ -32,6 +32,7 @@ TOLD = {
     Kind.FOREIGN,
     Kind.SERVICE_FAILED,
     Kind.STOP_OVERDUE,
+    Kind.FAILBACK_WAITS,
     Kind.INTENT_ENDED,
     Kind.DOUBT,
 }
@@ -132,6 +133,8 @@ def perform(world: World, move: tuple[str, ...]) -> None:  # noqa: C901, one lin
             world.reboot(takes_s=float(seconds))
         case ["freeze", seconds]:
             world.freeze(float(seconds))
+        case ["suspend", seconds]:
+            world.suspend(float(seconds))
         case ["shutdown"]:
             world.systemd.host_stopping = True
         case ["failback"]:
@@ -158,6 +161,8 @@ def perform(world: World, move: tuple[str, ...]) -> None:  # noqa: C901, one lin
             services[name].fails = int(times)
         case [name, "hangs", "in", "start"]:
             services[name].starts_in_s = float("inf")
+        case [name, "starts", "in", seconds]:
+            services[name].starts_in_s = float(seconds)
         case [name, "stops", "in", seconds]:
             services[name].stops_in_s = float(seconds)
         case [name, "is", "a", "oneshot"]:

@@ -175,7 +175,7 @@ def test_status_of_a_running_monitor(running: Paths, capsys: pytest.CaptureFixtu
     for words in (
         "phase       standby since",
         "verdict     up since",
-        "state file  active_alive",
+        "state word  active_alive",
         "primary     198.51.100.2: has not answered yet",
         "reference   198.51.100.1: has not answered yet",
         "service     app.service failed (exit-code)",
@@ -191,7 +191,7 @@ def test_status_of_a_monitor_that_has_ended(
     """What it left is history, and says so."""
     leave_status(paths)
     assert cli.main(["status"]) == NOT_RUNNING
-    assert "not running: the above is history" in capsys.readouterr().out
+    assert "NOT RUNNING: nobody watches" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("age_s", [STALE_S + 1, -1000.0])
@@ -201,7 +201,7 @@ def test_status_of_a_monitor_that_hangs(
     """It holds its lock, and has stopped writing; or the host has rebooted since."""
     leave_status(running, age_s=age_s)
     assert cli.main(["status"]) == NOT_RUNNING
-    assert "stale: the monitor has stopped writing" in capsys.readouterr().out
+    assert "STALE: the monitor has stopped writing" in capsys.readouterr().out
 
 
 def test_status_for_programs(running: Paths, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,8 +19,9 @@ import pytest
 
 import failover_monitor
 from failover_monitor import daemon
-from failover_monitor.files import Paths
-from failover_monitor.model import Effect, Unit, UnitSeen, Verb
+from failover_monitor.files import INTENT_KEYS, Paths
+from failover_monitor.model import Effect, Policy, Unit, UnitSeen, Verb
+from failover_monitor.probes import Probe, ProbeError
 from tests.cable import FAR4, FAR4_SECOND, Host, cable
 
 ROOT = Path(failover_monitor.__file__).parent.parent
@@ -35,6 +36,7 @@ CONFIG = {
     "startup_grace": 0,
 }
 PATIENCE_S = 15.0
+NO_SOCKET = "10.99.99.99"  # for this address no socket can be opened
 DROP = f"""
 table inet crash {{ chain input {{
     type filter hook input priority 0
@@ -78,6 +80,14 @@ class Door:
 def be_the_daemon(root: str, config: str) -> None:
     """What the child process runs."""
     vars(daemon)["Systemd"] = Door
+    new_probe = daemon.new_probe
+
+    def probe_for(policy: Policy) -> Probe:
+        if NO_SOCKET in policy.primary:
+            raise ProbeError("cannot open a raw socket: no such family")
+        return new_probe(policy)
+
+    vars(daemon)["new_probe"] = probe_for
     sys.exit(daemon.run(Path(config), Paths(Path(root))))
 
 
@@ -98,6 +108,9 @@ class Daemon:
         self.notices.setblocking(False)
         self.heard = ""
         self.processes: list[subprocess.Popen[str]] = []
+
+    def log(self) -> str:
+        return self.paths.log.read_text()
 
     def configure(self, **changes: object) -> None:
         self.config.write_text(json.dumps({**CONFIG, **changes}))
@@ -326,6 +339,34 @@ def test_reload_refuses_a_bad_configuration(watch: Daemon) -> None:
     assert watch.hears(f"{remark}active", times=1)
     assert watch.word() == "active_dead\n"
     assert watch.asked() == ["start app.service"]
+
+
+def test_reload_survives_a_socket_that_cannot_be_opened(watch: Daemon) -> None:
+    """The old configuration goes on with the old sockets, and it is said."""
+    process = watch.start()
+    eventually(lambda: watch.word() == "active_alive\n")
+    watch.configure(active_ip=NO_SOCKET)
+    process.send_signal(signal.SIGHUP)
+    eventually(lambda: watch.hears("no such family") or "no such family" in watch.log())
+    assert process.poll() is None
+    watch.crash()
+    eventually(lambda: watch.asked() == ["start app.service"])
+
+
+def test_no_socket_at_the_start_is_worth_another_start(watch: Daemon) -> None:
+    """Exit status 1: systemd tries again, as it does not after 78."""
+    watch.configure(active_ip=NO_SOCKET)
+    assert watch.start().wait(PATIENCE_S) == 1
+
+
+def test_an_intent_that_is_not_understood_is_left_behind(watch: Daemon) -> None:
+    """It is said, and the watch begins without it; systemd would restart a crash for ever."""
+    watch.paths.run.mkdir(parents=True)
+    intent = dict.fromkeys(INTENT_KEYS, "x") | {"boot_id": daemon.boot_id(), "services": None}
+    next(iter(watch.paths.intent())).write_text(json.dumps(intent))
+    watch.start()
+    eventually(lambda: watch.word() == "active_alive\n")
+    assert "is not understood" in watch.log()
 
 
 def test_a_bad_configuration_at_the_start_is_78(watch: Daemon) -> None:

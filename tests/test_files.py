@@ -349,7 +349,6 @@ def test_the_intent_comes_back_as_it_was(recorder: Recorder, paths: Paths) -> No
     "text",
     [
         *("", "{", '{"phase": "active"', "null", "[]", "3", '"x"', "{}", "\0" * 200, "\xff\xfe"),
-        json.dumps({**INTENT, "more": 1}),
         json.dumps({"phase": "active"}),
     ],
 )
@@ -358,6 +357,20 @@ def test_an_intent_that_is_not_ours_is_none(recorder: Recorder, paths: Paths, te
     for path in paths.intent():
         path.write_bytes(text.encode("latin-1"))
     assert load_intent(paths) is None
+
+
+def test_an_intent_of_a_newer_version_is_ours(recorder: Recorder, paths: Paths) -> None:
+    """It knows more than we ask for: a step back must not forget that we serve."""
+    recorder.intent({**INTENT, "more": 1})
+    assert load_intent(paths) == {**INTENT, "more": 1}
+
+
+def test_who_may_only_read_cannot_take_the_lock(paths: Paths) -> None:
+    """flock(2) needs no more than an open file: nobody else may open this one."""
+    lock = take_lock(paths.lock)
+    assert lock is not None
+    assert paths.lock.stat().st_mode & 0o777 == 0o600
+    os.close(lock)
 
 
 def test_no_intent_at_all(paths: Paths) -> None:

@@ -15,13 +15,13 @@ from failover_monitor.machine import (
     RETRY_S,
     STEADY_S,
     TABLE,
-    UP,
     WANTED,
     adopt,
     decide,
-    retry_due_s,
+    next_due_s,
 )
 from failover_monitor.model import (
+    RUNS,
     SERVING,
     Decision,
     Effect,
@@ -146,7 +146,7 @@ def starts_only_what_rests(turn: Turn) -> bool:
 
 def stops_only_what_runs(turn: Turn) -> bool:
     stops = (e for e in turn.decision.effects if e.verb is Verb.STOP)
-    return all(turn.unit(effect.service).state in UP for effect in stops)
+    return all(turn.unit(effect.service).state in RUNS for effect in stops)
 
 
 def stops_only_in_failback(turn: Turn) -> bool:
@@ -349,7 +349,8 @@ def test_a_start_that_fails_is_tried_again_after_1_2_5_10_20_30_30_seconds() -> 
         failed_s = now_s = now_s + 0.3
         decision = decide(decision.state, look("down failed", now_s, now_s), policy)
         assert decision.effects == ()
-        due_s = retry_due_s(decision.state, now_s)
+        due_s = decision.state.services[0].retry_s
+        assert next_due_s(decision.state, now_s) <= due_s
         early = decide(decision.state, look("down failed", due_s - 0.01, now_s), policy)
         assert early.effects == ()
         now_s = due_s
@@ -379,7 +380,7 @@ def test_a_service_that_ran_long_enough_has_earned_a_quick_restart() -> None:
         ran = decide(state, look("down running", 5.0 + ran_s, 5.0), policy)
         died = decide(ran.state, look("down failed", 5.1 + ran_s, 5.1 + ran_s), policy)
         assert died.transition
-        assert retry_due_s(died.state, 5.1 + ran_s) == pytest.approx(5.1 + ran_s + wait_s)
+        assert next_due_s(died.state, 5.1 + ran_s) == pytest.approx(5.1 + ran_s + wait_s)
     since_unknown = decide(in_phase(Phase.ACTIVE, tired), look("down running", 59.9, 0.0), policy)
     assert since_unknown.state.services[0].tries == 4
 
@@ -567,6 +568,6 @@ def test_a_new_service_on_the_list_is_started_while_we_serve() -> None:
 def test_retry_due_is_the_next_future_retry() -> None:
     """What is past wakes nobody."""
     memories = tuple(Memory(A, retry_s=s) for s in (5.0, 20.0, 12.0, 0.0))
-    assert retry_due_s(in_phase(Phase.TAKEOVER, *memories), 10.0) == 12.0
-    assert retry_due_s(in_phase(Phase.TAKEOVER, *memories), 12.0) == 20.0
-    assert retry_due_s(in_phase(Phase.TAKEOVER), 0.0) == float("inf")
+    assert next_due_s(in_phase(Phase.TAKEOVER, *memories), 10.0) == 12.0
+    assert next_due_s(in_phase(Phase.TAKEOVER, *memories), 12.0) == 20.0
+    assert next_due_s(in_phase(Phase.TAKEOVER), 0.0) == float("inf")

@@ -203,8 +203,9 @@ class Recorder:
     def status(self, document: dict[str, Any]) -> None:
         self.last_status = document
 
-    def intent(self, document: dict[str, Any]) -> None:
+    def intent(self, document: dict[str, Any]) -> bool:
         self.last_intent = document
+        return True
 
 
 class World:
@@ -228,6 +229,7 @@ class World:
         self.monitor: Monitor | None = None
         self.starts_s = 0.0  # when systemd starts the monitor (again)
         self.frozen_until_s = 0.0
+        self.slept_s = 0.0
 
     def begin(self) -> None:
         """The monitor's process starts."""
@@ -239,6 +241,7 @@ class World:
             services=self.systemd,
             recorder=self.recorder,  # type: ignore[arg-type]
             clock=lambda: self.now_s,
+            slept=lambda: self.slept_s,
             boot_id=str(self.boot),
             booted_s=self.booted_s,
             alive=lambda line: None,
@@ -266,6 +269,11 @@ class World:
 
     def freeze(self, for_s: float) -> None:
         self.frozen_until_s = self.now_s + for_s
+
+    def suspend(self, for_s: float) -> None:
+        """The host sleeps: CLOCK_BOOTTIME goes on, CLOCK_MONOTONIC does not."""
+        self.freeze(for_s)
+        self.slept_s += for_s
 
     def next_s(self) -> float:
         """When something happens next."""

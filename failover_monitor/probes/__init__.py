@@ -4,11 +4,18 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
 from failover_monitor.model import Answer, Round
-from failover_monitor.probes.icmp import IcmpProbe
+from failover_monitor.probes.icmp import IcmpProbe, ProbeError
+
+__all__ = ["KINDS", "Kind", "Probe", "ProbeError"]
 
 
 class Probe(Protocol):
-    """Sends echoes and hands over what came back; it judges nothing and never blocks."""
+    """Sends echoes and hands over what came back; it judges nothing and never blocks.
+
+    An echo is answered when its target proves to be alive; `Answer.address` is the address as it
+    was configured.  Late answers count, so an echo is kept for a minute.  The descriptors stay the
+    same for the life of a probe.
+    """
 
     def send(self, address: str, round_: Round) -> str:
         """Send one echo.  Returns "" when it left, else why it could not, in a few words."""
@@ -26,7 +33,11 @@ class Probe(Protocol):
 
 
 class Kind(Protocol):
-    """Makes a probe of one kind for all addresses of the process."""
+    """Makes a probe of one kind for all addresses of the process.
+
+    `repair`: the addresses whose path a round with `Round.repair` should mend as well as test.
+    Raises ProbeError.
+    """
 
     def __call__(
         self, addresses: Sequence[str], *, clock: Callable[[], float], repair: Collection[str]

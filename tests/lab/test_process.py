@@ -419,9 +419,9 @@ def test_a_second_monitor_by_hand_writes_nothing(make_pair: MakePair) -> None:
         inodes = [state.st_ino, status.st_ino]
         return [*inodes, state.st_mtime_ns, status.st_mtime_ns, standby.log(), process(standby)]
 
-    # status.json is written every ten seconds: just after that nobody but a second one would.
+    # status.json is written every fifteen seconds: just after that nobody but a second one would.
     fresh = standby.status()["at_s"]
-    wait_until(lambda: standby.status()["at_s"] != fresh, 12, "status.json was written again")
+    wait_until(lambda: standby.status()["at_s"] != fresh, 18, "status.json was written again")
     before = traces()
     second = standby.run("failover-monitor", "run", check=False)
     assert second.returncode == 1
