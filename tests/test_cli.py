@@ -179,7 +179,7 @@ def test_status_of_a_running_monitor(running: Paths, capsys: pytest.CaptureFixtu
         "primary     198.51.100.2: has not answered yet",
         "reference   198.51.100.1: has not answered yet",
         "service     app.service failed (exit-code)",
-        "written     0.0 s ago",
+        ", 0.0 s ago",
     ):
         assert words in told
     assert "attention" not in told

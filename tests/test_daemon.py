@@ -22,6 +22,7 @@ from failover_monitor import daemon
 from failover_monitor.files import INTENT_KEYS, Paths
 from failover_monitor.model import Effect, Policy, Unit, UnitSeen, Verb
 from failover_monitor.probes import Probe, ProbeError
+from failover_monitor.systemd import boot_id
 from tests.cable import FAR4, FAR4_SECOND, Host, cable
 
 ROOT = Path(failover_monitor.__file__).parent.parent
@@ -362,7 +363,7 @@ def test_no_socket_at_the_start_is_worth_another_start(watch: Daemon) -> None:
 def test_an_intent_that_is_not_understood_is_left_behind(watch: Daemon) -> None:
     """It is said, and the watch begins without it; systemd would restart a crash for ever."""
     watch.paths.run.mkdir(parents=True)
-    intent = dict.fromkeys(INTENT_KEYS, "x") | {"boot_id": daemon.boot_id(), "services": None}
+    intent = dict.fromkeys(INTENT_KEYS, "x") | {"boot_id": boot_id(), "services": None}
     next(iter(watch.paths.intent())).write_text(json.dumps(intent))
     watch.start()
     eventually(lambda: watch.word() == "active_alive\n")
