@@ -273,6 +273,9 @@ keep_or_place_config() {
     if [[ -e $CONFIG ]]; then
         say "$CONFIG: kept as it is"
         [[ -z $given_config ]] || warn "'$given_config' was not installed: there is one already"
+        if [[ -z $given_config ]] && ! cmp -s "$SOURCE/config.json" "$CONFIG"; then
+            say "$SOURCE/config.json is another one, and is not used"
+        fi
         return
     fi
     place 0640 "${given_config:-$SOURCE/config.json}" "$CONFIG"

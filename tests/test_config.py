@@ -715,7 +715,7 @@ def test_any_text_is_refused_or_understood(text: str) -> None:
 
 
 def test_the_figures_of_the_three_profiles() -> None:
-    """CONTRACT §3 and table A of the study: five keys alone, shipped example, fast."""
+    """What the README promises: five keys alone, the shipped example, and a fast profile."""
     five, shipped = make_policy(), make_policy(retry_interval_s=1.5)
     fast = make_policy(interval_s=1, retry_interval_s=0.75)
     assert timing.detection(five) == timing.Detection(shortest_s=7, mean_s=8.5, longest_s=10)

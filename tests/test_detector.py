@@ -1,4 +1,4 @@
-"""The detector keeps its promises whatever the network does (CONTRACT: promises 1 to 4).
+"""The detector keeps its promises whatever the network does (docs/promises.md: 1 to 4).
 
 `Bench` plays one detector as the monitor does, and keeps its own books: what was sent, what was
 answered and when.  Every verdict is checked against these books, not against the detector's words.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from failover_monitor.cli import parser
 from failover_monitor.config import Settings
+from failover_monitor.events import Kind
 from failover_monitor.machine import TABLE
 
 ROOT = Path(__file__).parent.parent
@@ -26,7 +27,7 @@ def cells(heading: str) -> list[list[str]]:
 
 def test_the_decision_table_is_the_program() -> None:
     """Every row of the table stands in the README, in order, with its sentence."""
-    told = [tuple(row) for row in cells("The core reads in fifteen minutes")]
+    told = [tuple(row) for row in cells("The core reads in this order")]
     rows = [(r.source, r.target, r.when.__name__.replace("_", " "), r.because) for r in TABLE]
     assert told == rows
 
@@ -53,6 +54,12 @@ def test_every_command_is_told() -> None:
     told = {row[0].split()[1] for row in cells("status failover-monitor` say more")}
     (commands,) = (a for a in parser()._actions if isinstance(a, argparse._SubParsersAction))
     assert told == set(commands.choices)
+
+
+def test_message_ids_are_the_events() -> None:
+    """What the README lets journalctl look for is what the monitor sends."""
+    told = re.findall(r"MESSAGE_ID=([0-9a-f]{32})", README)
+    assert told == [Kind.TRANSITION.value, Kind.FOREIGN.value]
 
 
 def test_the_two_commands_exist() -> None:
