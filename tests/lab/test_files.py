@@ -348,7 +348,7 @@ def test_failback_by_command_waits_for_the_operator(make_pair: MakePair) -> None
         done = standby.run("failover-monitor", "failback", check=False)
         return done.returncode, done.stdout + done.stderr
 
-    assert failback() == (1, "cannot fail back: the phase is standby\n")
+    assert failback() == (1, "cannot fail back: we do not serve, the phase is standby\n")
     made.takeover()
     wait_until(lambda: standby.status()["phase"] == "active", 3, "the phase is active")
     assert failback() == (1, "cannot fail back: the primary does not answer\n")
