@@ -103,6 +103,7 @@ class Monitor:
                 self._tell(Event(Kind.INTENT_ENDED, events.WARNING, sentence))
             return
         now_s = self.clock()
+        verdict = Verdict(intent["verdict"]) if serving else Verdict.UNKNOWN
         memories = tuple(
             Memory(m["name"], Verb(m["asked"]) if m["asked"] else None, m["asked_s"])
             if not m["finished"]
@@ -115,7 +116,6 @@ class Monitor:
             state = replace(state, phase=Phase.UNKNOWN)
         since_s = intent["since_s"] if phase in WANTED else now_s
         self.state = replace(adopt(state, self.policy), since_s=since_s)
-        verdict = Verdict(intent["verdict"]) if serving else Verdict.UNKNOWN
         self.detector = self._new_detector(verdict, seen=intent["seen"])
         if serving:
             self.status.why = intent["why"]
