@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from failover_monitor.model import (
+    PATIENCE_S,
     RUNS,
     SERVING,
     Effect,
@@ -33,7 +34,6 @@ DEBUG, INFO, WARNING, ERROR, CRITICAL = (
 )
 DOWN = frozenset({Unit.STOPPED, Unit.FAILED})
 STAYS = RUNS | {Unit.STOPPING, Unit.UNKNOWN}  # may still serve
-PATIENCE_S = 10.0  # a stop that takes longer is told
 
 
 class Kind(Enum):

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from failover_monitor.model import (
+    PATIENCE_S,
     RUNS,
     SERVING,
     Decision,
@@ -43,7 +44,6 @@ WANTED = {
 }  # the other phases leave the services as they are
 
 AT_REST = frozenset({Unit.STOPPED, Unit.FAILED, Unit.FINISHED})  # serves nobody
-PATIENCE_S = 10.0  # the next service is asked when this one has been changing for so long
 RETRY_S = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)  # between two tries; the last one for ever after
 STEADY_S = 60.0  # a service that ran for so long has earned a quick restart again
 

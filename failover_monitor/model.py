@@ -45,6 +45,7 @@ class Unit(StrEnum):
 
 
 RUNS = frozenset({Unit.RUNNING, Unit.STARTING})  # serves, or is about to
+PATIENCE_S = 10.0  # a service that changes for longer is told of, and the next one is asked
 
 
 class Verb(StrEnum):

@@ -11,7 +11,6 @@ import pytest
 
 from failover_monitor.machine import (
     AT_REST,
-    PATIENCE_S,
     RETRY_S,
     STEADY_S,
     TABLE,
@@ -21,6 +20,7 @@ from failover_monitor.machine import (
     next_due_s,
 )
 from failover_monitor.model import (
+    PATIENCE_S,
     RUNS,
     SERVING,
     Decision,
