@@ -9,6 +9,7 @@ counts suspend and never steps; the wall clock appears only in what people read.
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 
 class Verdict(StrEnum):
@@ -19,17 +20,39 @@ class Verdict(StrEnum):
     UNKNOWN = "unknown"  # no verdict yet, or our own network does not answer
 
 
+class Role(StrEnum):
+    """Which side of the pair this host is."""
+
+    STANDBY = "standby"  # it watches the primary and stands in for it
+    PRIMARY = "primary"  # it guards its own services: they stop when this host is cut off
+
+
+class Outcome(StrEnum):
+    """The three answers of whoever is asked."""
+
+    PASS = "pass"  # noqa: S105 - yes
+    FAIL = "fail"  # no, and that is certain
+    UNKNOWN = "unknown"  # could not be asked, or gave no clear answer: never evidence
+
+
 class Phase(StrEnum):
-    """Where the pair stands."""
+    """Where the pair stands, seen from this host; the last four are the guard's on the primary."""
 
     UNKNOWN = "unknown"  # not enough evidence: leave the services as they are
     STANDBY = "standby"  # the primary serves
+    CLAIM = "claim"  # the primary is down; fence and lease make sure that it serves no more
     TAKEOVER = "takeover"  # the primary is down; our services are being started
     ACTIVE = "active"  # all our services run in the primary's place
     FAILBACK = "failback"  # the primary is back; our services are being stopped
+    GATED = "gated"  # the services are held back until this host may serve
+    OPENING = "opening"  # it may: the services are being started
+    SERVING = "serving"  # the services may run here
+    CLOSING = "closing"  # it may no more: the services are being stopped, then killed
 
 
 SERVING = frozenset({Phase.TAKEOVER, Phase.ACTIVE})  # we stand in for the primary
+ARMED = SERVING | {Phase.FAILBACK, Phase.OPENING, Phase.SERVING, Phase.CLOSING}  # services may run
+ENDING = frozenset({Phase.FAILBACK, Phase.CLOSING})  # they are being stopped
 
 
 class Unit(StrEnum):
@@ -45,6 +68,13 @@ class Unit(StrEnum):
 
 
 RUNS = frozenset({Unit.RUNNING, Unit.STARTING})  # serves, or is about to
+AT_REST = frozenset({Unit.STOPPED, Unit.FAILED, Unit.FINISHED})  # serves nobody
+INF = float("inf")
+RHO = 1e-3  # two clocks run apart by at most this; crystals 1e-4, NTP slews by 5e-4
+SLACK_S = 2.0  # eps: a late turn, or two restarts of this process
+ROUND_TRIP_S = 0.1  # d: the longest round trip that the inequalities allow for
+KILL_BEFORE_S = 1.0  # so long before the stop limit what still runs is killed
+GUARD_INTERVAL_S = 0.5  # between two echo rounds of the guard
 PATIENCE_S = 10.0  # a service that changes for longer is told of, and the next one is asked
 
 
@@ -53,6 +83,7 @@ class Verb(StrEnum):
 
     START = "start"
     STOP = "stop"
+    KILL = "kill"  # SIGKILL to everything in the service's cgroup
 
 
 class Failback(StrEnum):
@@ -70,6 +101,99 @@ class Foreign(StrEnum):
     STOP = "stop"
 
 
+class Evidence(StrEnum):
+    """Whose answers to ARP or neighbour solicitations count as answers to echoes."""
+
+    NONE = "none"
+    REFERENCES = "references"  # of a reference that has never answered an echo
+    ALL = "all"  # and of the primary: wrong where something answers ARP for a dead host
+
+
+class Fencing(StrEnum):
+    """How far the fence command has come."""
+
+    IDLE = "idle"  # not asked
+    RUNNING = "running"  # under way, or between two tries
+    DONE = "done"  # it succeeded: the primary is off
+    FAILED = "failed"  # it failed; tried again every now and then
+
+
+class FenceFailure(StrEnum):
+    """What follows when the fence command fails."""
+
+    HOLD = "hold"  # no takeover
+    WAIT_FOR_GUARD = "wait_for_guard"  # takeover after `takeover_delay`: the guard has stopped all
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceCheck:
+    """A question to the primary's service, beside the echo."""
+
+    kind: str  # a key of `checks.KINDS`
+    name: str  # for people; unique
+    options: dict[str, Any]  # what the kind needs, validated, as JSON has it
+    interval_s: float = 5.0
+    timeout_s: float = 2.0
+    trigger: bool = False  # failing alone causes a takeover
+    threshold: int = 3  # failures in a row that do
+    gates_failback: bool = True  # a delayed failback waits for it
+
+
+@dataclass(frozen=True, slots=True)
+class CheckSeen:
+    """One run of a service check."""
+
+    name: str
+    outcome: Outcome
+    why: str
+    began_s: float
+    ended_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FencePolicy:
+    """A command that must succeed before a takeover."""
+
+    command: tuple[str, ...]  # argument list; never a shell's
+    options: dict[str, str]  # written to its standard input, one `key=value` a line
+    timeout_s: float = 60.0
+    retries: int = 2
+    on_failure: FenceFailure = FenceFailure.HOLD
+
+
+@dataclass(frozen=True, slots=True)
+class FenceSeen:
+    """The fence command, as things stand."""
+
+    state: Fencing = Fencing.IDLE
+    since_s: float = 0.0
+    tries: int = 0
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeasePolicy:
+    """A lease in a store that both hosts reach: only its holder serves."""
+
+    engine: str  # a key of `leases.KINDS`
+    endpoints: tuple[str, ...]
+    name: str
+    holder: str  # what this host calls itself there; unique among all that share the lease
+    ttl_s: float = 15.0
+    ca: str = ""  # files for TLS
+    cert: str = ""
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardPolicy:
+    """The guard on the primary: the numbers that both hosts must agree on."""
+
+    deadline_s: float = 5.0  # F: no answer to an echo sent within the last F: stop
+    stop_limit_s: float = 5.0  # t_stop: then everything is gone, or the host is reset
+    boot_hold_s: float = 0.0  # references must answer for so long before the services start
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """How sure, how patient and how automatic the pair is: the configuration, as the core sees it.
@@ -78,8 +202,12 @@ class Policy:
     """
 
     primary: tuple[str, ...]  # addresses; an answer from any of them means alive
-    references: tuple[str, ...]  # gateway first, then witnesses; any one proves our own network
+    references: tuple[str, ...]  # gateway first, then witnesses: they prove our own network
     services: tuple[str, ...]  # unit names, in the order in which they start
+    role: Role = Role.STANDBY
+    standby: tuple[str, ...] = ()  # addresses; the guard on the primary echoes them
+    references_required: int = 1  # k of n: so many must answer in a check
+    neighbour_evidence: Evidence = Evidence.NONE
     interval_s: float = 3.0  # T: one echo round this often, while all is well
     threshold: int = 3  # N: failed checks in a row that make the verdict
     timeout_s: float = 1.0  # an answer later than this is late
@@ -90,6 +218,27 @@ class Policy:
     takeover_delay_s: float = 0.0  # wait between the verdict and the takeover
     startup_grace_s: float = 120.0  # no verdict so soon after boot, unless the primary was seen
     foreign_start: Foreign = Foreign.REPORT
+    service_checks: tuple[ServiceCheck, ...] = ()
+    guard: GuardPolicy | None = None  # on the standby: the primary is known to run one
+    fence: FencePolicy | None = None
+    lease: LeasePolicy | None = None
+    flap_window_s: float = 0.0  # takeovers closer than this are flapping; 0: never
+    max_takeovers: int = 3  # so many in one window: no more before an operator's `ack`
+
+    @property
+    def enforced(self) -> bool:
+        """Somebody counts on our services being gone in time: stop, then kill, then reset."""
+        return self.role is Role.PRIMARY or self.guard is not None or self.lease is not None
+
+    @property
+    def stop_limit_s(self) -> float:
+        """t_stop: where stopping is enforced, everything is gone so long after it began."""
+        return (self.guard or GuardPolicy()).stop_limit_s
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """Every address that gets an echo in a round."""
+        return (*self.primary, *self.standby, *self.references)
 
     @property
     def check_s(self) -> float:
@@ -200,6 +349,10 @@ class PairState:
     phase: Phase = Phase.UNKNOWN
     since_s: float = 0.0
     settled: bool = False  # the first verdict since boot has been dealt with
+    takeovers: tuple[float, ...] = ()  # when the latest ones began
+    flapping: bool = False  # too many of them: none before an operator's `ack`
+    fenced: bool = False  # the primary was switched off, and has not answered since
+    ending_s: float = 0.0  # when the present stop should have begun
     services: tuple[Memory, ...] = ()
     leaving: tuple[str, ...] = ()  # taken off the list while they ran here: ours to stop
 
@@ -215,6 +368,13 @@ class Observation:
     units: tuple[UnitSeen, ...] = ()
     host_stopping: bool = False  # systemd is stopping or in maintenance: start nothing
     failback_asked: bool = False  # an operator asked for it
+    acknowledged: bool = False  # an operator has seen that it flaps
+    vetoes: tuple[str, ...] = ()  # why a silent primary may yet serve
+    service: Verdict = Verdict.UNKNOWN  # of the checks that may trigger a takeover
+    service_since_s: float = 0.0
+    healthy_since_s: float | None = None  # the checks that gate a failback pass since then
+    fence: FenceSeen = FenceSeen()  # frozen
+    serve_until_s: float = INF  # then our services must begin to stop
 
 
 @dataclass(frozen=True, slots=True)
