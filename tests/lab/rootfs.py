@@ -61,6 +61,12 @@ MASKED = (
     "systemd-timesyncd.service",
 )
 DISABLED = ("cron.service", "keepalived.service", "logrotate.timer", "nftables.service")
+# What tests put above the tree by name, beside the product: see `with_packages`.
+EXTRA = {
+    "etcd": ("etcd-client", "etcd-server"),
+    "fence": ("fence-agents", "ipmitool", "openipmi"),
+    "ssh": ("openssh-client", "openssh-server"),
+}
 RECIPE = "2"  # raised when the steps below change what a tree contains
 STANDARD_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -107,6 +113,19 @@ def wheelhouse() -> Path:
     # The hosts are of the machine's own distribution, so its Python is theirs too.
     key = _key(RECIPE, os_release()["VERSION_CODENAME"], *_content([lock]))
     return _kept("wheels", key, lambda new: _download(lock, new))
+
+
+def with_packages(name: str, *packages: str) -> Path:
+    """A layer with more Debian packages above `tree()`; none of their services starts by itself.
+
+    Without packages it is the set of that name in EXTRA, which the run fetches before it enters
+    its room: there is no network in there.  Two such layers on one host hide each other's users
+    and package lists; a host that needs both sets takes one layer with all of them.
+    """
+    below = tree()
+    wanted = sorted(packages or EXTRA[name])
+    key = _key(RECIPE, below.name, *wanted)
+    return _kept(f"with_{name}", key, lambda new: _add_packages(below, wanted, new))
 
 
 def product_files() -> list[Path]:
@@ -252,7 +271,62 @@ def _install(below: Path, wheels: Path, new: Path) -> None:
     _contained(["sh", "-euc", script, "sh", str(below), str(new), str(wheels)], clean, only=True)
     for name in ("src", "wheels"):
         (new / "layer" / name).rmdir()
-    for name in ("src", "work", "merged"):
+    shutil.rmtree(new / "src")
+    _keep_layer_only(new)
+
+
+def _add_packages(below: Path, packages: Sequence[str], new: Path) -> None:
+    """Install packages in a chroot above `below`; what that writes becomes the layer."""
+    if os.environ.get("FAILOVER_LAB_RUN"):
+        msg = f"cannot install {' '.join(packages)}: there is no network inside a lab run"
+        raise RootfsError(msg + "\nhint: python -m tests.lab.rootfs, before")
+    source = own_source(os_release()["VERSION_CODENAME"])
+    signed = f"[signed-by={source.keyring}] " if source.keyring else ""
+    suite, components = os_release()["VERSION_CODENAME"], " ".join(source.components)
+    (new / "list").write_text(f"deb {signed}{source.uri} {suite} {components}\n")
+    for name in ("work", "merged", "layer"):
+        (new / name).mkdir()
+    script = """
+        below=$1 new=$2 keyring=$3
+        shift 3
+        mount -t overlay overlay -o "lowerdir=$below,upperdir=$new/layer,workdir=$new/work" \\
+            "$new/merged"
+        cd "$new/merged"
+        mount -t proc proc proc
+        mount --rbind /dev dev
+        for place in run tmp var/cache/apt var/lib/apt; do
+            mkdir -p "$place"
+            mount -t tmpfs tmpfs "$place"
+        done
+        mount --bind -o ro /etc/ssl/certs etc/ssl/certs
+        cp "$new/list" run/lab.list
+        cp -L /etc/resolv.conf etc/resolv.conf
+        if [ -n "$keyring" ] && [ ! -e ".$keyring" ]; then
+            mkdir -p ".${keyring%/*}"
+            cp "$keyring" ".$keyring"
+        fi
+        printf '#!/bin/sh\\nexit 101\\n' > usr/sbin/policy-rc.d
+        chmod 755 usr/sbin/policy-rc.d
+        apt="chroot . apt-get -q -y -o APT::Sandbox::User=root -o Dir::Etc::SourceParts=-"
+        apt="$apt -o Dir::Etc::SourceList=/run/lab.list"
+        $apt update
+        $apt install --no-install-recommends "$@"
+        rm etc/resolv.conf usr/sbin/policy-rc.d
+        for way in wants requires; do  # their units stay, and nothing pulls them in at boot
+            find "$new/layer/etc/systemd/system" -path "*.$way/*" -type l -delete || true
+        done
+    """
+    clean = {"PATH": STANDARD_PATH, "HOME": "/root", "LANG": "C.UTF-8"}
+    clean |= {"DEBIAN_FRONTEND": "noninteractive"} | _proxy_of_apt()
+    words = ["sh", "-euc", script, "sh", str(below), str(new), source.keyring, *packages]
+    _contained(words, clean, only=True)
+    (new / "list").unlink()
+    _keep_layer_only(new)
+
+
+def _keep_layer_only(new: Path) -> None:
+    """Make the upper directory of an overlay the tree itself."""
+    for name in ("work", "merged"):
         shutil.rmtree(new / name)
     for path in (new / "layer").iterdir():
         path.rename(new / path.name)
@@ -387,5 +461,7 @@ def say(text: str, *, passing: bool = False) -> None:
 
 if __name__ == "__main__":
     print(tree())
+    for set_of_packages in EXTRA:
+        print(with_packages(set_of_packages))
     if (CHECKOUT / "install.sh").exists():
         print(installed_tree())
