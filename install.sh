@@ -1,9 +1,13 @@
 #!/usr/bin/env bash
-# Installs failover-monitor on a standby host, upgrades it, or removes it.
+# Installs failover-monitor on a host of a pair, upgrades it, or removes it.
 #
 # The rule it keeps: at whatever moment it ends, the monitor that ran before is still there and
 # still runs, and running it again finishes the work.  So a release is built aside, in a directory
 # of its own, and comes into force by one rename; every other file is replaced by a rename, too.
+#
+# What the host is follows from its configuration.  Where stopping is enforced (a guard, a lease)
+# the unit gets a drop-in and two units beside it; on a primary every managed unit gets a gate, too.
+# All of these are brought into line each time, so that none outlives its reason.
 
 set -euo pipefail
 umask 022
@@ -25,8 +29,14 @@ readonly LOG=/var/log/failover_monitor.log
 readonly RUNTIME=/run/failover-monitor
 readonly STATE=/run/failover_monitor_state
 readonly BAD_CONFIG=78
+readonly UNITS_DIR=/etc/systemd/system
+readonly GUARD_FILE="$UNIT_FILE.d/50-guard.conf"
+readonly GUARD_UNITS=(failover-monitor-reset.service failover-monitor-again.service)
+readonly GATE_NAME=50-failover-monitor-gate.conf
+readonly PERMIT="$RUNTIME/permit"
 
 given_config=""
+given_role=""
 action=install
 dry_run=no
 purge=no
@@ -41,14 +51,20 @@ previous=""      # the release in force before
 python=""        # the operating system's interpreter
 systemd=no       # is systemd PID 1 here?
 config_good=no
+role=""          # as the configuration has it: standby or primary
+enforced=no      # do services have to be gone in time here?
+services=()
+newly_guarded=no # this run was the first to put enforcement in place
 
 usage() {
     cat <<'USAGE'
-usage: install.sh [--config FILE] [--no-start] [--dry-run]
+usage: install.sh [--role standby|primary] [--config FILE] [--no-start] [--dry-run]
        install.sh --uninstall [--purge] [--dry-run]
 
-Installs failover-monitor on this standby host, or upgrades it: run it again at any time.
+Installs failover-monitor on this host, or upgrades it: run it again at any time.
+What the host is to be, the standby or a guarded primary, is "role" in its configuration.
 
+  --role ROLE    go on only if the configuration says so, too
   --config FILE  the configuration to install, if none is there yet (default: the example)
   --no-start     install, but neither start nor restart the monitor
   --dry-run      print every step, change nothing
@@ -92,7 +108,7 @@ last_word() { # of every ending: nothing half-made is left, and what was changed
             printf 'Nothing on this host was changed.\n' >&2
         else
             printf 'Changed so far: %s.\n' "$(joined "${changed[@]}")" >&2
-            printf 'The services were not touched; run install.sh again to finish.\n' >&2
+            printf 'No service was started or stopped; run install.sh again to finish.\n' >&2
         fi
     fi
     exit "$status"
@@ -145,13 +161,14 @@ put_in_force() { # RELEASE
 
 look_at_host() {
     begin "looking at this host"
-    [[ $(uname -s) = Linux ]] || fail "cannot install: this is not Linux" "use a Linux standby"
+    [[ $(uname -s) = Linux ]] || fail "cannot install: this is not Linux" "use a Linux host"
     command -v systemctl >/dev/null ||
         fail "cannot install: there is no systemctl here" "the monitor moves systemd services"
     [[ ! -d /run/systemd/system ]] || systemd=yes
     local file
     for file in failover_monitor/__init__.py requirements.lock config.json $UNIT \
-        failover-monitor.logrotate; do
+        failover-monitor.logrotate failover-monitor-guard.conf failover-monitor-gate.conf \
+        "${GUARD_UNITS[@]}"; do
         [[ -r $SOURCE/$file ]] ||
             fail "cannot install: $SOURCE/$file is missing" "run install.sh from a whole checkout"
     done
@@ -296,7 +313,10 @@ validate_config() {
         readable_in_sandbox ||
             fail "cannot go on: the monitor runs without the right to read $CONFIG" \
                 "chown root:root $CONFIG; then run install.sh again" "$BAD_CONFIG"
-        warn_about_services
+        take_policy
+        agree_on_role
+        look_at_services
+        look_at_watchdog
         return
     fi
     printf '%s\n' "$told" | sed 's/^/      /' >&2
@@ -310,35 +330,85 @@ readable_in_sandbox() { # root as the unit has it: owner of its own files, and n
         setpriv --bounding-set=-all -- cat -- "$CONFIG" >/dev/null 2>&1
 }
 
-warn_about_services() {
-    local service found
-    while read -r service; do
-        found=$(systemctl is-enabled -- "$service" 2>/dev/null) || true
-        case $found in
-            enabled | enabled-runtime)
-                warn "$service is ENABLED AT BOOT here: this standby would start it beside the primary." \
-                    "Only the monitor may start it: systemctl disable $service"
-                ;;
-            masked | masked-runtime)
-                warn "$service is MASKED here: a takeover could not start it." \
-                    "To cure that: systemctl unmask $service"
-                ;;
-            "" | not-found)
-                warn "$service DOES NOT EXIST here: a takeover could not start it."
-                ;;
-        esac
-    done < <(managed_services)
-}
-
-managed_services() { # one a line; from the program itself, which alone knows how to read its file
-    "$release/venv/bin/python" -I - "$CONFIG" <<'PYTHON'
+take_policy() { # from the program itself, which alone knows how to read its file
+    local told
+    told=$("$release/venv/bin/python" -I - "$CONFIG" <<'PYTHON'
 import sys
 from pathlib import Path
 
 from failover_monitor import config
 
-print(*config.load(Path(sys.argv[1])).policy.services, sep="\n")
+policy = config.load(Path(sys.argv[1])).policy
+role = getattr(policy, "role", "standby")
+enforced = getattr(policy, "enforced", False)
+print(role, "yes" if enforced else "no", *policy.services, sep="\n")
 PYTHON
+    ) || fail "cannot read the policy in $CONFIG" "see the error above"
+    mapfile -t services <<<"$told"
+    role=${services[0]}
+    enforced=${services[1]}
+    services=("${services[@]:2}")
+    if [[ $role = primary ]]; then
+        say "this host is the primary, and is guarded"
+    elif [[ $enforced = yes ]]; then
+        say "this host is the standby; services that must stop are killed, or this host is reset"
+    else
+        say "this host is the standby"
+    fi
+}
+
+agree_on_role() {
+    [[ -n $given_role && $given_role != "$role" ]] || return 0
+    local hint="add \"role\": \"primary\" to $CONFIG, then run install.sh again"
+    if [[ $given_role = standby ]]; then
+        hint="take \"role\": \"primary\" out of $CONFIG, or install without --role standby"
+    fi
+    fail "cannot go on: --role $given_role, but $CONFIG is a $role's" "$hint" "$BAD_CONFIG"
+}
+
+look_at_services() {
+    local service found
+    for service in "${services[@]}"; do
+        found=$(systemctl is-enabled -- "$service" 2>/dev/null) || true
+        case $role:$found in
+            primary:enabled | primary:enabled-runtime)
+                say "$service is enabled at boot: the gate holds it back, the guard starts it"
+                ;;
+            standby:enabled | standby:enabled-runtime)
+                warn "$service is ENABLED AT BOOT here: this standby would start it beside the primary." \
+                    "Only the monitor may start it: systemctl disable $service"
+                ;;
+            *:masked | *:masked-runtime)
+                warn "$service is MASKED here: the monitor could not start it." \
+                    "To cure that: systemctl unmask $service"
+                ;;
+            primary: | primary:not-found)
+                fail "cannot go on: $service does not exist on this primary" \
+                    "install it, or take it out of services_to_manage in $CONFIG"
+                ;;
+            standby: | standby:not-found)
+                warn "$service DOES NOT EXIST here: a takeover could not start it."
+                ;;
+        esac
+    done
+}
+
+look_at_watchdog() { # what is beyond systemd's reach
+    if [[ $enforced = no || $systemd = no ]]; then return; fi
+    local cure="RuntimeWatchdogSec=10 in /etc/systemd/system.conf; systemctl daemon-reexec"
+    local limit
+    limit=$(systemctl show --value --property=RuntimeWatchdogUSec) || true
+    if [[ ! -c /dev/watchdog ]]; then
+        warn "there is no /dev/watchdog: a frozen kernel is not covered, nor a disk that hangs." \
+            "A hardware watchdog (or a virtual one) covers both: $cure"
+    else
+        case $limit in
+            "" | 0 | infinity)
+                warn "RuntimeWatchdogSec is off: a frozen kernel is not covered, nor a disk that hangs." \
+                    "To cure that: $cure"
+                ;;
+        esac
+    fi
 }
 
 bring_into_force() {
@@ -355,9 +425,86 @@ bring_into_force() {
     fi
     place 0644 "$SOURCE/$UNIT" "$UNIT_FILE"
     place 0644 "$SOURCE/failover-monitor.logrotate" "$LOGROTATE_FILE"
+    enforce
+    reload_systemd
+}
+
+reload_systemd() {
     if [[ $systemd = yes ]]; then
         run systemctl daemon-reload || fail "cannot reload systemd" "try: systemctl daemon-reload"
     fi
+}
+
+# ---- where stopping is enforced -----------------------------------------------------------------
+
+enforce() { # put in place what this host's role asks for, and take away what it does not
+    local unit
+    if [[ $dry_run = yes && $config_good = no ]]; then
+        say "would place or remove, as the configuration asks: $GUARD_FILE," \
+            "  ${GUARD_UNITS[*]}; a gate in $UNITS_DIR/SERVICE.d/ for each service of a primary"
+        return
+    fi
+    if [[ $config_good = no ]]; then return; fi
+    remove_gates "$([[ $role = primary ]] && printf '%s\n' "${services[@]}")"
+    if [[ $enforced = no ]]; then
+        remove_guard
+        return
+    fi
+    if [[ ! -e $GUARD_FILE ]]; then
+        newly_guarded=yes
+        leave_open
+    fi
+    for unit in "${GUARD_UNITS[@]}"; do
+        place 0644 "$SOURCE/$unit" "$UNITS_DIR/$unit"
+    done
+    place 0644 "$SOURCE/failover-monitor-guard.conf" "$GUARD_FILE"
+    if [[ $role = primary ]]; then place_gates; fi
+}
+
+place_gates() {
+    local unit
+    for unit in "${services[@]}"; do
+        place 0644 "$SOURCE/failover-monitor-gate.conf" "$UNITS_DIR/$unit.d/$GATE_NAME"
+    done
+}
+
+leave_open() { # for what runs when the first gates come: it may crash before a guard is there
+    local unit
+    if [[ $systemd = no || $role != primary ]]; then return; fi
+    for unit in "${services[@]}"; do
+        case $(systemctl show --value --property=ActiveState -- "$unit") in
+            active | activating | reloading)
+                mkdir -p -- "$RUNTIME"
+                : >"$PERMIT"
+                say "services run here: the gate is open until the guard decides"
+                return
+                ;;
+        esac
+    done
+}
+
+remove_gates() { # [UNITS]: all but theirs, one a line
+    local gate unit
+    for gate in "$UNITS_DIR"/*.d/"$GATE_NAME"; do
+        [[ -e $gate ]] || continue
+        unit=$(basename -- "${gate%/*}" .d)
+        if ! grep -q -x -F -- "$unit" <<<"${1:-}"; then
+            remove "$gate"
+            run rmdir --ignore-fail-on-non-empty -- "${gate%/*}"
+        fi
+    done
+}
+
+remove_guard() {
+    local directory=${GUARD_FILE%/*}
+    remove "$GUARD_FILE" "${GUARD_UNITS[@]/#/$UNITS_DIR/}"
+    if [[ -d $directory ]]; then run rmdir --ignore-fail-on-non-empty -- "$directory"; fi
+    lower_flags
+}
+
+lower_flags() { # those that mean nothing in this role, and would mean too much in a later one
+    [[ $role = primary ]] || remove "$PERMIT"
+    [[ $enforced = yes ]] || remove "$RUNTIME/armed"
 }
 
 command_text() {
@@ -393,12 +540,15 @@ start_monitor() {
     if systemctl is-active --quiet "$UNIT"; then how=restart; fi
     if [[ $start = no ]]; then
         say "left alone, as --no-start asks.  To ${how} it: systemctl $how failover-monitor"
+        [[ $role != primary ]] ||
+            warn "a gate that nobody opens holds the services: enable the monitor before a reboot"
         return
     fi
     systemctl enable --quiet "$UNIT" ||
         fail "cannot enable $UNIT" "is it masked? systemctl unmask failover-monitor"
     changed+=("$UNIT enabled")
     systemctl "$how" "$UNIT" || go_back "$how"
+    lower_flags # once more: until now the monitor before may have raised them
     remove_old_releases
     say "it runs: systemctl status failover-monitor; failover-monitor status"
 }
@@ -406,7 +556,8 @@ start_monitor() {
 tell_about_config() {
     if grep -q '192\.0\.2\.' "$CONFIG"; then
         say "not started: $CONFIG is still the example.  Edit it, then:" \
-            "  failover-monitor check" "  systemctl enable --now failover-monitor"
+            "  failover-monitor check" "  systemctl enable --now failover-monitor" \
+            "For a primary, a guard or a lease run install.sh once more instead: it sees to the rest."
         return
     fi
     fail "installed, but not started: $CONFIG is not good" \
@@ -415,8 +566,15 @@ tell_about_config() {
 }
 
 go_back() { # START|RESTART: the new release does not come up, so the one before serves on
+    if [[ $newly_guarded = yes ]]; then # a gate that nobody opens would hold the services for ever
+        role="" enforced=no
+        remove_gates
+        remove_guard
+        reload_systemd
+    fi
     if [[ -n $previous && -e $previous/complete && $previous != "$release" ]]; then
         put_in_force "$previous"
+        systemctl reset-failed "$UNIT" || true # its failures must not count against this one
         systemctl "$1" "$UNIT" || true
         fail "the new release did not start; $previous is in force again" \
             "journalctl -u failover-monitor -n 50"
@@ -450,6 +608,9 @@ uninstall() {
     if [[ $purge = yes ]]; then steps=4; fi
     [[ ! -d /run/systemd/system ]] || systemd=yes
     begin "stopping the monitor; the services it manages are left as they are"
+    remove_gates # first of all: from here on nothing that happens may hold a service back,
+    remove_guard # or reset this host
+    if [[ -e $UNIT_FILE ]]; then reload_systemd; fi
     if [[ -e $UNIT_FILE ]]; then
         run systemctl disable --quiet "$UNIT" || warn "cannot disable $UNIT"
         if [[ $systemd = yes ]]; then
@@ -481,6 +642,12 @@ read_options() {
                 shift
                 ;;
             --config=*) given_config=${1#*=} ;;
+            --role)
+                (($# > 1)) || wrong_use "--role needs standby or primary"
+                given_role=$2
+                shift
+                ;;
+            --role=*) given_role=${1#*=} ;;
             --dry-run) dry_run=yes ;;
             --no-start) start=no ;;
             --uninstall) action=uninstall ;;
@@ -494,6 +661,11 @@ read_options() {
         shift
     done
     [[ $purge = no || $action = uninstall ]] || wrong_use "--purge goes with --uninstall"
+    case $given_role in
+        "" | standby | primary) ;;
+        *) wrong_use "--role is standby or primary, not '$given_role'" ;;
+    esac
+    [[ -z $given_role || $action = install ]] || wrong_use "--role does not go with --uninstall"
     [[ -z $given_config || $action = install ]] || wrong_use "--config does not go with --uninstall"
 }
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Self
 
-from dbus_fast import BusType, Message, MessageType
+from dbus_fast import BusType, Message, MessageFlag, MessageType
 from dbus_fast.aio import MessageBus
 from dbus_fast.errors import DBusFastError
 
@@ -95,6 +95,23 @@ class Bus:
         if reply.message_type is MessageType.ERROR:
             raise RefusedError(reply.error_name or "", str(reply.body[0]) if reply.body else "")
         return reply.body
+
+    def tell(self, member: str, signature: str, *body: object) -> None:
+        """Send systemd a call whose answer nobody waits for, if it can be sent at all."""
+        if not self._bus.connected:
+            return
+        sent = self._bus.send(
+            Message(
+                destination=SYSTEMD,
+                path=ROOT,
+                interface=MANAGER,
+                member=member,
+                signature=signature,
+                body=list(body),
+                flags=MessageFlag.NO_REPLY_EXPECTED,
+            )
+        )
+        sent.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
 
     async def read(self, path: str, interface: str, names: Sequence[str]) -> dict[str, str]:
         """Properties, as `systemctl show` prints them."""

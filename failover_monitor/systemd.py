@@ -4,12 +4,14 @@ Rule: the caller never waits and never gets an error.  `ask` returns at once, `s
 latest look, and whatever cannot be seen is UNKNOWN.
 
 Units are read and asked over D-Bus, which also tells when something changes.  When D-Bus is not
-usable, `systemctl` does both: as root it talks to systemd directly (/run/systemd/private).
+usable, `systemctl` does both: as root it talks to systemd directly (/run/systemd/private).  Whether
+processes are left, and that they be killed, needs neither: that is between us and the kernel.
 """
 
 import asyncio
 import logging
 import os
+import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -20,6 +22,7 @@ from typing import Any
 from dbus_fast import Message
 
 from failover_monitor.bus import SYSTEMD, UNIT, Bus, RefusedError, SystemdError, systemctl
+from failover_monitor.cgroups import Cgroups, own_name
 from failover_monitor.model import Effect, Unit, UnitSeen, Verb
 from failover_monitor.units import (
     MOVING,
@@ -38,12 +41,14 @@ TRIES = 3  # systemd re-executing itself is away for less than TRIES * AGAIN_S
 RECONNECT_S = 1.0  # between two connections to the bus
 LOOK_S, LOOK_SOON_S, LOOK_BLIND_S = 30.0, 2.0, 1.0  # between two looks: calm, busy, without D-Bus
 BUSY_S = 60.0  # so long after an ask
+COUNT_S, COUNT_SOON_S = 1.0, 0.1  # between two looks at what is left in the cgroups: calm, busy
 
 # Each of these, started or being started, makes SystemState "stopping" or "maintenance".  Unlike
 # that property they are told of by signals, and are read in one call with the units.
 HOST = ("shutdown.target", "rescue.target", "emergency.target")
 
 CHANGING = frozenset({Unit.STARTING, Unit.STOPPING, Unit.UNKNOWN})
+AT_REST = frozenset({Unit.STOPPED, Unit.FINISHED, Unit.FAILED})
 TELLING = frozenset({"ActiveState", "Job", *MOVING, "ConditionTimestampMonotonic"})
 
 log = logging.getLogger("failover_monitor")
@@ -78,11 +83,17 @@ class Systemd:
         changed: Callable[[], None],
         *,
         clock: Callable[[], float] = boottime_s,
+        strict: bool = False,
+        cgroups: Cgroups | None = None,
     ) -> None:
+        self._counting = asyncio.Event()
+        self.strict = strict
         self.host_stopping = False  # systemd is stopping, or in maintenance
         self._names = tuple(units)
         self._changed = changed
         self._clock = clock
+        self._cgroups = cgroups or Cgroups()
+        self._own_names = {name: own_name(name) for name in units}  # by the name that is listed
         self._bus: Bus | None = None
         self._bus_tried = asyncio.Event()
         self._bus_lost = False  # and it has been said
@@ -98,12 +109,25 @@ class Systemd:
         self._locks: dict[str, asyncio.Lock] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
+    @property
+    def strict(self) -> bool:
+        """A unit is at rest only when no process of it is left."""
+        return self._counting.is_set()
+
+    @strict.setter
+    def strict(self, strict: bool) -> None:
+        if strict:
+            self._counting.set()
+        else:
+            self._counting.clear()
+
     async def run(self) -> None:
         """Watch the units for ever."""
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._stay_connected())
                 group.create_task(self._keep_looking())
+                group.create_task(self._keep_counting())
         finally:
             for task in self._tasks:
                 task.cancel()
@@ -119,6 +143,7 @@ class Systemd:
     def watch(self, units: Sequence[str]) -> None:
         """From now on these units."""
         self._names = tuple(units)
+        self._own_names = {name: own_name(name) for name in units} | self._own_names
         self._wake.set()
 
     def seen(self) -> tuple[UnitSeen, ...]:
@@ -126,7 +151,21 @@ class Systemd:
         now_s = self._clock()
         return tuple(self._seen(name, now_s) for name in self._names)
 
+    def populated(self, name: str) -> bool | None:
+        """Whether a process of the unit exists, by the kernel's word; None: it cannot be seen."""
+        return self._cgroups.populated(self._own_names.get(name, name))
+
     def _seen(self, name: str, now_s: float) -> UnitSeen:
+        unit = self._told_of(name, now_s)
+        if not self.strict or unit.state not in AT_REST:
+            return unit
+        left = self.populated(name)
+        if left is False:
+            return unit
+        why = "processes left" if left else "its processes cannot be counted"
+        return UnitSeen(name, Unit.STOPPING, unit.since_s, why)
+
+    def _told_of(self, name: str, now_s: float) -> UnitSeen:
         unit = self._units.get(name, UnitSeen(name, Unit.UNKNOWN))
         wish = self._wishes.get(name)
         if wish is None:
@@ -138,16 +177,39 @@ class Systemd:
     # Asking.
 
     def ask(self, effect: Effect) -> None:
-        """Send the wish on its way; an older one for the same unit ends here."""
+        """Send the wish on its way; an older one for the same unit ends here.
+
+        A kill is done when this returns.  It adds itself to a stop, and takes back a start.
+        """
         older = self._wishes.get(effect.service)
-        if older and older.task:
+        killed = effect.verb is Verb.KILL
+        if older and older.task and not (killed and older.effect.verb is Verb.STOP):
             older.task.cancel()
+            older.over = True  # a task that has not begun yet would not say so
+        if killed:
+            self._kill(effect.service)
+            return
         wish = Wish(effect, self._clock())
         self._asked_s = wish.asked_s
         self._wishes[effect.service] = wish
-        wish.task = asyncio.create_task(self._deliver(wish))
-        self._tasks.add(wish.task)
-        wish.task.add_done_callback(self._tasks.discard)
+        wish.task = self._keep(asyncio.create_task(self._deliver(wish)))
+
+    def _keep(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _kill(self, name: str) -> None:
+        """Through the kernel and through systemd: either may be out of order."""
+        self._asked_s = self._clock()
+        if self._bus:
+            self._bus.tell("KillUnit", "ssi", name, "all", int(signal.SIGKILL))
+        trouble = self._cgroups.kill(self._own_names.get(name, name))
+        if trouble:
+            log.warning("cannot kill %s: %s", name, trouble)
+        if not self._bus:
+            self._keep(asyncio.create_task(kill_by_systemctl(name)))
+        self._wake.set()
 
     async def _deliver(self, wish: Wish) -> None:
         effect = wish.effect
@@ -195,10 +257,23 @@ class Systemd:
                 async with asyncio.timeout(self._pause_s()):
                     await self._wake.wait()
 
+    async def _keep_counting(self) -> None:
+        """Say so when the last process of a unit goes: nobody else would."""
+        before: dict[str, bool | None] = {}
+        while True:
+            await self._counting.wait()
+            left = {name: self.populated(name) for name in self._names}
+            if left != before:
+                self._changed()
+            before = left
+            await asyncio.sleep(COUNT_SOON_S if self._busy() else COUNT_S)
+
     def _pause_s(self) -> float:
+        return LOOK_SOON_S if self._busy() else LOOK_S
+
+    def _busy(self) -> bool:
         asked = self._clock() - self._asked_s < BUSY_S
-        busy = asked or any(unit.state in CHANGING for unit in self.seen())
-        return LOOK_SOON_S if busy else LOOK_S
+        return asked or any(unit.state in CHANGING for unit in self.seen())
 
     async def _look(self) -> None:
         began_s = self._clock()
@@ -247,6 +322,7 @@ class Systemd:
         # A unit may go by an alias; systemd shows it, and tells of it, under its own name.
         if await bus.watch({row[6]: row[0] for row in rows}):
             self._wake.set()
+        self._own_names |= {name: row[0] for name, row in zip(names, rows, strict=True)}
         await bus.hold({row[0] for row in rows if row[2] == "loaded"})
         shown = {}
         for name, row in zip(names, rows, strict=True):
@@ -309,6 +385,12 @@ async def send_by_systemctl(effect: Effect) -> None:
         with suppress(SystemdError):
             await systemctl("reset-failed", "--", effect.service)
     await systemctl("--no-block", effect.verb, "--", effect.service)
+
+
+async def kill_by_systemctl(name: str) -> None:
+    with suppress(SystemdError, TimeoutError):
+        async with asyncio.timeout(WISH_S):
+            await systemctl("--kill-whom=all", "--signal=SIGKILL", "kill", "--", name)
 
 
 async def read_by_systemctl(names: Sequence[str]) -> dict[str, dict[str, str]]:

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from failover_monitor import bus, systemd
+from failover_monitor.cgroups import Cgroups
 from failover_monitor.journal import JournalHandler, notify
 from failover_monitor.model import Effect, Unit, UnitSeen, Verb
 from failover_monitor.systemd import Systemd, boot_id, booted_s, boottime_s
 from failover_monitor.units import blocks_of_show, reading, unit_seen
 
-START, STOP = (Effect(verb, "app.service") for verb in (Verb.START, Verb.STOP))
+START, STOP, KILL = (Effect(verb, "app.service") for verb in (Verb.START, Verb.STOP, Verb.KILL))
 
 INACTIVE = {
     "LoadState": "loaded",
@@ -133,7 +134,23 @@ class Host:
         self.state.write_text("inactive")
         self.systemctl()
         self.changed = asyncio.Event()
-        self.door = Systemd(("app.service", "other.service"), self.changed.set)
+        self.home = room / "cgroup/system.slice/app.service"
+        self.home.mkdir(parents=True)
+        (room / "cgroup/cgroup.controllers").touch()
+        (room / "init").write_text("0::/init.scope\n")
+        (self.home / "cgroup.kill").touch()
+        self.holds(0)
+        names = ("app.service", "other.service")
+        kernel = Cgroups(room / "cgroup", room / "init")
+        self.door = Systemd(names, self.changed.set, cgroups=kernel)
+
+    def holds(self, number: int) -> None:
+        """Let the unit's cgroup have processes, or none (0)."""
+        (self.home / "cgroup.events").write_text(f"populated {min(number, 1)}\n")
+
+    @property
+    def killed(self) -> bool:
+        return (self.home / "cgroup.kill").read_text() == "1"
 
     def systemctl(
         self,
@@ -168,7 +185,10 @@ class Host:
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={tmp_path}/no-bus")
-    for name in ("LOOK_S", "LOOK_SOON_S", "LOOK_BLIND_S", "AGAIN_S", "RECONNECT_S"):
+    for name in (
+        *("LOOK_S", "LOOK_SOON_S", "LOOK_BLIND_S", "AGAIN_S", "RECONNECT_S"),
+        *("COUNT_S", "COUNT_SOON_S"),
+    ):
         monkeypatch.setattr(systemd, name, 0.02)
     return Host(tmp_path)
 
@@ -300,6 +320,101 @@ def open_files() -> int:
 async def ended(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+# Where stopping is enforced.
+
+
+async def test_a_unit_is_at_rest_when_its_last_process_is_gone(host: Host) -> None:
+    """Strict: until then it is being stopped, and the end is told though systemd says nothing."""
+    host.door.strict = True
+    host.holds(1)
+    watch = asyncio.create_task(host.door.run())
+    await host.door.first_look(10)
+    assert (host.app.state, host.app.why) == (Unit.STOPPING, "processes left")
+    assert host.door.seen()[1].state is Unit.STOPPED
+    host.holds(0)
+    await host.wait_for(Unit.STOPPED)
+    assert host.door.populated("app.service") is False
+    await ended(watch)
+
+
+async def test_processes_that_cannot_be_counted_are_not_gone(host: Host) -> None:
+    """Whoever must know that nothing runs is not told so by a kernel that says nothing."""
+    host.door.strict = True
+    watch = asyncio.create_task(host.door.run())
+    await host.door.first_look(10)
+    assert host.shows(Unit.STOPPED)
+    (host.room / "init").unlink()
+    assert (host.app.state, host.app.why) == (Unit.STOPPING, "its processes cannot be counted")
+    assert host.door.populated("app.service") is None
+    await ended(watch)
+
+
+async def test_where_nothing_is_enforced_systemds_word_is_enough(host: Host) -> None:
+    """A unit may leave processes behind on purpose (KillMode=process); a reload may change that."""
+    host.holds(1)
+    watch = asyncio.create_task(host.door.run())
+    await host.door.first_look(10)
+    assert host.shows(Unit.STOPPED)
+    host.door.strict = True
+    await host.wait_for(Unit.STOPPING)
+    host.door.strict = False
+    await host.wait_for(Unit.STOPPED)
+    await ended(watch)
+
+
+async def test_a_kill_is_done_at_once_and_asked_of_systemd_as_well(host: Host) -> None:
+    """By two ways, either of which may be out of order; the look shows what came of it."""
+    host.state.write_text("active")
+    watch = asyncio.create_task(host.door.run())
+    await host.door.first_look(10)
+    host.door.ask(KILL)
+    assert host.killed
+    assert host.shows(Unit.RUNNING)
+    host.state.write_text("failed")
+    await host.wait_for(Unit.FAILED)
+    await asyncio.to_thread(wait_for_text, host.log, " kill ")
+    await ended(watch)
+    assert host.asked() == ["--kill-whom=all --signal=SIGKILL kill -- app.service"]
+
+
+def wait_for_text(file: Path, text: str) -> None:
+    while text not in file.read_text():
+        time.sleep(0.01)
+
+
+async def test_a_kill_adds_itself_to_a_stop_and_takes_back_a_start(host: Host) -> None:
+    """Without the stop systemd might start again what was killed; a start would."""
+    host.systemctl(start="exec sleep 60", stop="sleep 0.2; echo inactive > {state}")
+    host.state.write_text("active")
+    watch = asyncio.create_task(host.door.run())
+    await host.door.first_look(10)
+    host.door.ask(STOP)
+    host.door.ask(KILL)
+    assert host.shows(Unit.STOPPING)
+    await host.wait_for(Unit.STOPPED)
+    host.door.ask(START)
+    host.door.ask(KILL)
+    await host.wait_for(Unit.STOPPED)
+    await ended(watch)
+
+
+async def test_the_kernels_word_needs_no_systemd(host: Host) -> None:
+    """While nobody else answers, a kill works and it is known that nothing runs."""
+    host.systemctl(show="exec sleep 60", start="exec sleep 60", stop="exec sleep 60")
+    host.door.strict = True
+    host.holds(2)
+    watch = asyncio.create_task(host.door.run())
+    await asyncio.sleep(0)
+    host.door.ask(KILL)
+    assert host.killed
+    assert host.door.populated("app.service") is True
+    host.changed.clear()
+    host.holds(0)
+    await host.changed.wait()
+    assert host.door.populated("app.service") is False
+    await ended(watch)
 
 
 # The journal and the service manager.

@@ -325,8 +325,12 @@ def test_a_release_that_does_not_start_gives_way_to_the_one_before(watching: Sys
     wait_until(lambda: watching.unit(UNIT)["ActiveState"] == "active", 10, "the old one runs")
 
 
-SHIPPED = ("install.sh", "failover_monitor", "requirements.lock", "config.json", UNIT,
-           "failover-monitor.logrotate")  # fmt: skip
+SHIPPED = (
+    *("install.sh", "failover_monitor", "requirements.lock", "config.json"),
+    *(UNIT, "failover-monitor.logrotate", "failover-monitor-guard.conf"),
+    *("failover-monitor-reset.service", "failover-monitor-again.service"),
+    "failover-monitor-gate.conf",
+)
 BROKEN_MAIN = """\
 import sys
 

@@ -11,6 +11,7 @@ Moments are CLOCK_MONOTONIC seconds, as systemd's own timestamps are: lab and ho
 import itertools
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -487,6 +488,22 @@ class SystemdHost(TreeHost):
             raise AssertionError(f"{self.name} went off with {status} instead of rebooting")
         self.go_dark()
         return self.start()
+
+    def wait_for_boot(self, within: float = 30) -> float:
+        """Wait until the host reboots by itself, then let it; the moment its old system ended."""
+        descriptor = os.pidfd_open(self.init)
+        try:
+            ended, _, _ = select.select([descriptor], [], [], within)
+        finally:
+            os.close(descriptor)
+        if not ended:
+            raise AssertionError(f"{self.name} has not rebooted after {within} s")
+        stamp = self.go_dark()
+        status = self._off()
+        if status != 133:
+            raise AssertionError(f"{self.name} went off with {status} instead of rebooting")
+        self.start()
+        return stamp
 
     def poweroff(self, within: float = 60) -> float:
         """Shut down in an orderly way; the moment it went dark."""
