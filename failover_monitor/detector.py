@@ -10,16 +10,18 @@ Steady      One echo round every T (every A while we serve).
 Suspicion   A round stayed unanswered for the soft timeout.  From now on a round every g.  The
             suspicion is dated from the first round sent after the last answer arrived, and is cut
             into checks of length R.
-Check       At its end it fails if at least half of its rounds were sent and a reference answered
-            one of them; an answer from the primary would have ended the suspicion.  Otherwise it
-            is inconclusive: we ourselves may be cut off, so the count starts anew.
+Check       At its end it fails if at least half of its rounds were sent and k of the n references
+            answered one of them each; an answer from the primary would have ended the suspicion.
+            What was sent less than the soft timeout before the end proves nothing, since the
+            primary's answer to it may be on its way (the first g of a check always counts).  A
+            check that does not fail is inconclusive: we may be cut off; the count starts anew.
 Verdict     N failed checks in a row.  Dense echoes in a fixed time: any one answer disproves death,
             so all of them must be lost for a mistake.
 Doubt       What we could not send or could not time proves nothing: the suspicion is dropped.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from math import ceil
 
 from failover_monitor.model import Answer, Notice, Policy, Round, Told, Verdict
@@ -40,10 +42,11 @@ class Check:
     planned: int = 0  # rounds that the schedule put into it
     sent: int = 0  # of these, really sent
     answered: int = 0  # answers of references to echoes sent in it
+    proven_by: set[str] = field(default_factory=set)  # references that answered one in time
 
     @property
-    def conclusive(self) -> bool:
-        return self.answered > 0 and self.sent * 2 >= self.planned
+    def half_sent(self) -> bool:
+        return self.sent * 2 >= self.planned
 
 
 @dataclass(slots=True)
@@ -64,6 +67,7 @@ class Quiet:
     answered_s: float
     misses: int = 0  # rounds in a row
     told: bool = False
+    proof_s: float = -1.0  # when the newest echo that it answered was sent
 
 
 class Detector:
@@ -78,7 +82,9 @@ class Detector:
         seen: bool = False,
         grace_until_s: float = 0.0,
         number: int = 0,
+        heard: Collection[str] = (),
     ) -> None:
+        """`heard`: references that have answered since this process started."""
         self.policy = policy
         self.verdict = verdict
         self.verdict_since_s = now_s
@@ -90,7 +96,7 @@ class Detector:
         self._serving = False
         self._primary = frozenset(policy.primary)
         self._references = {address: Quiet(now_s) for address in policy.references}
-        self._reference_proof_s = -1.0  # when the newest echo that a reference answered was sent
+        self._heard = set(heard)
         self._grid_s = self._next_round_s = now_s
         self._silent_since_s: float | None = None  # first round sent after the last answer
         self._suspicion: Suspicion | None = None
@@ -134,6 +140,15 @@ class Detector:
     @property
     def quiet_references(self) -> tuple[str, ...]:
         return tuple(address for address, quiet in self._references.items() if quiet.told)
+
+    @property
+    def mute_references(self) -> tuple[str, ...]:
+        """The quiet ones that have never answered: they may filter ICMP."""
+        return tuple(address for address in self.quiet_references if address not in self._heard)
+
+    @property
+    def heard_references(self) -> frozenset[str]:
+        return frozenset(self._heard)
 
     # What the caller tells.
 
@@ -179,7 +194,10 @@ class Detector:
             if self._doubt_since_s is None:
                 self._doubt_since_s = now_s
                 self._doubt(why, now_s)
-            elif now_s - self._doubt_since_s >= self.policy.check_s:
+            elif (
+                now_s - self._doubt_since_s >= self.policy.check_s
+                and self._streak_number < round_.number - 1  # else the primary answers all the same
+            ):
                 self._lose_verdict(why, now_s)
             self._doubt_why = why
             self._begin_held(now_s)
@@ -245,7 +263,8 @@ class Detector:
             return
         start_s, spacing_s = self._silent_since_s, self.policy.spacing_s
         check = Check(start_s, start_s + self._check_length_s(0), planned=1, sent=1)
-        check.answered = int(self._reference_proof_s >= start_s)
+        for address, quiet in self._references.items():
+            self._prove(check, address, quiet.proof_s)
         # From the soft timeout on rounds were due: what a late turn did not send is missing.
         due_s = min(now_s, start_s + self.soft_timeout_s)
         steps = max(1, int((due_s - start_s + SAME_S) / spacing_s))
@@ -266,7 +285,7 @@ class Detector:
             check.planned += max(0, ceil(unsent_s / self.policy.spacing_s))
             self._checks += 1
             self.answering_since_s = None
-            if check.conclusive:
+            if check.half_sent and len(check.proven_by) >= self.policy.references_required:
                 self._conclusive += 1
                 self._fail(suspicion, now_s)
             else:
@@ -282,7 +301,8 @@ class Detector:
         self._tell(
             Notice.FAILED,
             f"check {suspicion.failed} of {threshold} failed: {check.sent} rounds sent,"
-            f" references answered {check.answered} echoes, the primary none",
+            f" {self._of_references(len(check.proven_by))} answered {check.answered} echoes,"
+            " the primary none",
         )
         if suspicion.failed < threshold:
             return
@@ -293,7 +313,7 @@ class Detector:
                 Verdict.DOWN,
                 f"{threshold} checks in a row failed: {suspicion.rounds} echo rounds in"
                 f" {now_s - suspicion.start_s:.2f} s, none answered by the primary,"
-                " each check with an answer from a reference",
+                f" each check with {self._proof_in_words()}",
                 now_s,
             )
             if self._serving:
@@ -304,8 +324,12 @@ class Detector:
         """Old counts must not outlive the loss of our own network: hold nothing, start anew."""
         check = suspicion.check
         why = f"no reference answered in {self.policy.check_s:g} s"
-        if check.sent * 2 < check.planned:
+        if not check.half_sent:
             why = f"only {check.sent} of {check.planned} rounds were sent"
+        elif check.answered:
+            found, required = len(check.proven_by), self.policy.references_required
+            all_of = len(self.policy.references)
+            why = f"{found} of {all_of} references answered in time, {required} must"
         suspicion.failed = suspicion.rounds = 0
         suspicion.start_s = check.end_s
         self._tell(Notice.INCONCLUSIVE, why)
@@ -338,30 +362,60 @@ class Detector:
     # Our own network.
 
     def _unsendable(self, refused: Mapping[str, str]) -> str:
-        for what, addresses in (
-            ("the primary", self.policy.primary),
-            ("any reference", self.policy.references),
-        ):
-            if all(address in refused for address in addresses):
-                return f"cannot send to {what}: {refused[addresses[0]]}"
+        policy = self.policy
+        if all(address in refused for address in policy.primary):
+            return f"cannot send to the primary: {refused[policy.primary[0]]}"
+        lost = [address for address in policy.references if address in refused]
+        left = len(policy.references) - len(lost)
+        if lost and left < policy.references_required:
+            who = self._of_references(len(lost)) if left else "any reference"
+            return f"cannot send to {who}: {refused[lost[0]]}"
         return ""
 
     def _reference_answered(self, answer: Answer, quiet: Quiet, now_s: float) -> None:
-        self._reference_proof_s = max(self._reference_proof_s, answer.sent_s)
-        if self._suspicion and answer.sent_s >= self._suspicion.check.start_s - SAME_S:
-            self._suspicion.check.answered += 1
+        quiet.proof_s = max(quiet.proof_s, answer.sent_s)
+        if self._suspicion:
+            self._prove(self._suspicion.check, answer.address, answer.sent_s)
         if quiet.told:
             quiet.told = False
-            self._tell(Notice.REFERENCE_BACK, "it answers again", subject=answer.address)
+            again = " again" if answer.address in self._heard else ""
+            self._tell(Notice.REFERENCE_BACK, f"it answers{again}", subject=answer.address)
         quiet.misses, quiet.answered_s = 0, now_s
+        self._heard.add(answer.address)
+
+    def _prove(self, check: Check, address: str, sent_s: float) -> None:
+        """Count an answer of a reference to an echo that was sent then, if it was in the check."""
+        if sent_s < check.start_s - SAME_S:
+            return
+        check.answered += 1
+        # What went out within the first g counts always, however slow the primary is.
+        length_s = check.end_s - check.start_s
+        first_s = min(self.policy.spacing_s, length_s / 2)
+        if sent_s <= check.end_s - min(self.soft_timeout_s, length_s - first_s) + SAME_S:
+            check.proven_by.add(address)
 
     def _count_miss(self, address: str, quiet: Quiet, now_s: float) -> None:
         """Every round is a miss until it is answered."""
         if quiet.misses >= QUIET_ROUNDS and not quiet.told and now_s - quiet.answered_s >= QUIET_S:
             quiet.told = True
-            silent_s = now_s - quiet.answered_s
-            self._tell(Notice.REFERENCE_SILENT, f"no answer for {silent_s:.0f} s", subject=address)
+            why = f"no answer for {now_s - quiet.answered_s:.0f} s"
+            if address not in self._heard:
+                why = "it has never answered, it may filter ICMP: cannot tell our own network by it"
+            if not self._heard:
+                why += "; hint: name a host that answers in witness_ips, or set neighbour_evidence"
+            self._tell(Notice.REFERENCE_SILENT, why, subject=address)
         quiet.misses += 1
+
+    def _of_references(self, count: int) -> str:
+        """Such as "2 of 3 references"."""
+        all_of = len(self.policy.references)
+        return f"{count} of {all_of} references" if all_of > 1 else "references"
+
+    def _proof_in_words(self) -> str:
+        required = self.policy.references_required
+        if required == 1:
+            return "an answer from a reference"
+        return f"answers from {self._of_references(required)}"
 
     # Holding still.
 
@@ -371,7 +425,9 @@ class Detector:
             self._checks = self._conclusive = 0
 
     def _tell_held(self, gap_s: float, now_s: float) -> None:
-        why = f"references answer in {self._conclusive} of {self._checks} checks"
+        required = self.policy.references_required
+        who = "references" if required == 1 else self._of_references(required)
+        why = f"{who} answer in {self._conclusive} of {self._checks} checks"
         if self._doubt_since_s is not None:
             why = self._doubt_why
         elif not self.seen and now_s < self.grace_until_s:

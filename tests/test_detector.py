@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from failover_monitor.detector import HELD_REPEAT_S, QUIET_ROUNDS, QUIET_S, SAME_S, Detector
-from failover_monitor.events import Kind
+from failover_monitor.events import Event, Kind
 from failover_monitor.model import Answer, Notice, Policy, Round, Told, Verdict
 from tests import story
 from tests.world import RESTART_S, policy_of
@@ -59,7 +59,7 @@ class Bench:
         self.rounds: list[Round] = []
         self.sent_s: list[float] = []  # rounds that reached at least one of each kind
         self.alive_s: list[float] = []  # genuine answers of the primary, when they arrived
-        self.proof: list[tuple[float, float]] = []  # answers of references: sent, arrived
+        self.proof: list[tuple[float, str]] = []  # answers of references: when sent, by whom
         self.verdicts: list[float] = []
 
     def of_primary(self, **how: Any) -> None:
@@ -116,7 +116,7 @@ class Bench:
             if answer.address in self.policy.primary:
                 self.alive_s.append(self.now_s)
             else:
-                self.proof.append((answer.sent_s, self.now_s))
+                self.proof.append((answer.sent_s, answer.address))
         before = self.detector.verdict
         self.detector.answered(answer, self.now_s)
         if answer.error or answer.address not in self.policy.primary:
@@ -162,13 +162,14 @@ class Bench:
             end_s -= length_s
 
     def proven(self, start_s: float, end_s: float) -> bool:
-        """A check: a reference answered an echo sent in it; half of its rounds were sent."""
+        """A check: k references answered an echo sent in it; half of its rounds were sent."""
         length_s = end_s - start_s
         sent = sum(start_s - SLACK_S <= s < end_s - SLACK_S / 2 for s in self.sent_s)
-        answered = any(start_s - SLACK_S <= sent_s < end_s for sent_s, _ in self.proof)
+        answered = {who for sent_s, who in self.proof if start_s - SLACK_S <= sent_s < end_s}
         # Before the soft timeout of the first round no other was due.
         due_s = max(0.0, length_s - self.detector.soft_timeout_s)
-        return answered and sent >= max(1.0, due_s / self.policy.spacing_s / 2 - 1)
+        enough = len(answered) >= self.policy.references_required
+        return enough and sent >= max(1.0, due_s / self.policy.spacing_s / 2 - 1)
 
     def says(self, verdict: Verdict) -> bool:
         return self.detector.verdict is verdict
@@ -185,6 +186,7 @@ POLICIES = {
     "five keys": policy_of(),
     "shipped": shipped(),
     "two paths, two references": shipped(primary=(PRIMARY, CABLE), references=(GATEWAY, WITNESS)),
+    "both of two references": shipped(references=(GATEWAY, WITNESS), references_required=2),
     "one check": policy_of(threshold=1),
     "one check of one second": policy_of(threshold=1, interval_s=1.0),
     "tiny checks": policy_of(interval_s=0.1, retry_interval_s=0.05, timeout_s=0.05),
@@ -204,13 +206,15 @@ def policies() -> st.SearchStrategy[Policy]:
         interval_s = pick(st.sampled_from((0.1, 0.37, 1.0, 1.6, 3.0, 10.0)))
         fraction = pick(st.sampled_from((None, 0.11, 0.5, 0.77, 1.0)))
         retry_s = None if fraction is None else max(0.05, interval_s * fraction)
+        references = pick(st.sampled_from(((GATEWAY,), (GATEWAY, WITNESS))))
         return policy_of(
             interval_s=interval_s,
             retry_interval_s=retry_s,
             threshold=pick(st.sampled_from((1, 2, 3, 7))),
             timeout_s=pick(st.sampled_from((0.05, 0.1, 0.3, 1.0, 5.0))),
             primary=pick(st.sampled_from(((PRIMARY,), (PRIMARY, CABLE)))),
-            references=pick(st.sampled_from(((GATEWAY,), (GATEWAY, WITNESS)))),
+            references=references,
+            references_required=pick(st.integers(1, len(references))),
         )
 
     return draw()
@@ -433,6 +437,109 @@ def test_any_one_reference_is_enough() -> None:
     bench.of_primary(answers=False)
     bench.run(7.0)
     assert len(bench.verdicts) == 1
+
+
+THIRD = "198.51.100.10"
+THREE = (GATEWAY, WITNESS, THIRD)
+
+
+@pytest.mark.parametrize("required", [1, 2, 3])
+@pytest.mark.parametrize("answering", [0, 1, 2, 3])
+def test_k_of_n_references_must_answer_in_each_check(required: int, answering: int) -> None:
+    """Distinct ones: many answers of one are not two."""
+    bench = Bench(shipped(references=THREE, references_required=required))
+    bench.run(4.0)
+    bench.of_primary(answers=False)
+    for address in THREE[answering:]:
+        bench.paths[address].answers = False
+    bench.run(60.0)
+    assert len(bench.verdicts) == (answering >= required)
+    if answering >= required:
+        told = bench.notices(Notice.FAILED)[0][1].why
+        assert f"{answering} of 3 references answered" in told
+        proof = f"answers from {required} of 3" if required > 1 else "an answer from a"
+        assert f"each check with {proof} reference" in bench.notices(Notice.VERDICT)[-1][1].why
+    elif answering:
+        why = bench.notices(Notice.INCONCLUSIVE)[0][1].why
+        assert why == f"{answering} of 3 references answered in time, {required} must"
+
+
+def test_k_references_may_answer_one_after_the_other() -> None:
+    """In one check, not in one round; and not in two checks."""
+    policy = shipped(references=(GATEWAY, WITNESS), references_required=2)
+    for change_s, verdicts in ((0.6, 1), (1.5, 0)):
+        bench = Bench(policy)
+        bench.run(5.9)
+        bench.of_primary(answers=False)
+        for k in range(round(6 / change_s)):
+            bench.paths[GATEWAY].answers = k % 2 == 0
+            bench.paths[WITNESS].answers = k % 2 == 1
+            bench.run(change_s)
+        assert len(bench.verdicts) == verdicts
+
+
+def test_fewer_than_k_references_that_can_be_asked_are_a_doubt() -> None:
+    """What we could not send to too many of them proves nothing; one that is left out may be."""
+    policy = shipped(references=THREE, references_required=2)
+    for unasked, verdicts in ((1, 1), (2, 0)):
+        bench = Bench(policy)
+        bench.run(4.0)
+        bench.of_primary(answers=False)
+        for address in THREE[:unasked]:
+            bench.paths[address].refused = "no route"
+        bench.run(30.0)
+        assert len(bench.verdicts) == verdicts
+    assert bench.notices(Notice.DOUBT)[0][1].why == "cannot send to 2 of 3 references: no route"
+
+
+@pytest.mark.parametrize("rtt_s", [0.05, 0.3, 0.45])
+@pytest.mark.parametrize("policy", [policy_of(threshold=1), shipped(threshold=1)])
+def test_the_end_of_our_isolation_gives_a_slow_primary_its_time(
+    policy: Policy, rtt_s: float
+) -> None:
+    """A single check, and our network returns at any point of it, a reference answering at once."""
+    for k in range(60):
+        bench = Bench(policy)
+        bench.of_primary(rtt_s=rtt_s)
+        bench.run(3 * policy.interval_s - 1.0)
+        bench.of_primary(answers=False)
+        bench.of_references(answers=False)
+        bench.run(1.0 + 2 * policy.last_check_s * k / 60)
+        bench.of_primary(answers=True)
+        bench.of_references(answers=True)
+        bench.run(10.0)
+        assert bench.verdicts == [], k
+
+
+@pytest.mark.parametrize("late_s", [0.0, 0.005])
+@pytest.mark.parametrize("rtt_s", [0.04, 0.3, 5.0])
+def test_a_slow_primary_leaves_each_check_something_to_prove(rtt_s: float, late_s: float) -> None:
+    """However late its answers came: the rounds at the start of a check count, sent a bit late."""
+    for policy in (shipped(), policy_of(timeout_s=0.1), policy_of(threshold=1)):
+        bench = Bench(policy)
+        bench.of_primary(rtt_s=rtt_s)
+        bench.run(60.0)
+        bench.of_primary(answers=False)
+        end_s = bench.now_s + rtt_s + policy.interval_s + policy.verdict_s + 1.0
+        while bench.now_s < end_s:
+            bench.now_s = max(bench.now_s, bench.next_s() + late_s)
+            bench.step()
+        assert bench.says(Verdict.DOWN)
+
+
+def test_references_that_cannot_be_asked_take_nothing_from_a_primary_that_answers() -> None:
+    """Said once; the verdict stays, and is lost when the primary falls silent, too."""
+    bench = Bench(shipped())
+    bench.run(4.0)
+    bench.of_references(refused="no route")
+    bench.run(60.0)
+    assert bench.says(Verdict.UP)
+    assert len(bench.notices(Notice.VERDICT)) == 1
+    assert len(bench.notices(Notice.DOUBT)) == 1
+    bench.of_primary(answers=False)
+    bench.run(6.1)
+    assert bench.says(Verdict.UNKNOWN)
+    assert bench.verdicts == []
 
 
 @pytest.mark.parametrize("who", ["of_primary", "of_references"])
@@ -791,6 +898,38 @@ def test_a_silent_reference_is_told_once_and_its_return_too() -> None:
     assert not bench.detector.quiet_references
 
 
+def test_a_reference_that_has_never_answered_is_told_as_such() -> None:
+    """Once, with what it means; with the cure where none has ever answered."""
+    mute = "it has never answered, it may filter ICMP: cannot tell our own network by it"
+    hint = "; hint: name a host that answers in witness_ips, or set neighbour_evidence"
+    for others_answer in (True, False):
+        bench = Bench(shipped(references=(GATEWAY, WITNESS)))
+        bench.paths[GATEWAY].answers = False
+        bench.paths[WITNESS].answers = others_answer
+        bench.run(300.0)
+        told = [told for _, told in bench.notices(Notice.REFERENCE_SILENT)]
+        quiet = [GATEWAY] if others_answer else [GATEWAY, WITNESS]
+        assert [notice.subject for notice in told] == quiet
+        assert {notice.why for notice in told} == {mute + ("" if others_answer else hint)}
+        assert bench.detector.mute_references == tuple(quiet)
+        bench.of_references(answers=True)
+        bench.run(6.0)
+        assert bench.notices(Notice.REFERENCE_BACK)[0][1].why == "it answers"
+        bench.of_references(answers=False)
+        bench.run(60.0)
+        assert bench.notices(Notice.REFERENCE_SILENT)[-1][1].why.startswith("no answer for")
+        assert bench.detector.mute_references == ()
+
+
+def test_a_detector_that_follows_another_knows_who_has_answered() -> None:
+    """A changed configuration does not make a reference one that has never answered."""
+    bench = Bench(shipped(), options={"heard": [GATEWAY]})
+    assert bench.detector.heard_references == {GATEWAY}
+    bench.of_references(answers=False)
+    bench.run(60.0)
+    assert bench.notices(Notice.REFERENCE_SILENT)[0][1].why.startswith("no answer for")
+
+
 def test_a_reference_is_not_called_silent_in_less_than_ten_seconds() -> None:
     """Dense rounds are many in a second."""
     bench = Bench(policy_of(interval_s=0.1))
@@ -946,7 +1085,7 @@ def takeover_s(life: str, *moves: str) -> float:
     found = [
         (at_s, entry.sentence)
         for at_s, entry in story.play(story.parse("\n".join(lines))).log
-        if not isinstance(entry, str) and entry.kind is Kind.TRANSITION
+        if isinstance(entry, Event) and entry.kind is Kind.TRANSITION
     ]
     takeovers = [at_s for at_s, sentence in found if "-> takeover" in sentence]
     assert len(takeovers) == 1, found

@@ -11,13 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from failover_monitor.model import Round
+from failover_monitor.model import Answer, Round
 from failover_monitor.probes import neighbour
 from failover_monitor.probes.icmp import IcmpProbe
 from failover_monitor.probes.neighbour import Address, Neighbours, Routes
 from tests.cable import (
     BEHIND4,
+    DEAD4,
+    DEAD6,
     FAR4,
+    FAR4_SECOND,
     FAR6,
     FAR6_LINK,
     FAR_MAC,
@@ -205,6 +208,43 @@ def test_a_dead_cable_is_an_obstacle(hosts: tuple[Host, Host], routes: Routes) -
         routes.refresh()
 
 
+@pytest.mark.parametrize("accepted", [1, 0])
+def test_a_forged_redirect_is_an_obstacle(
+    hosts: tuple[Host, Host], routes: Routes, accepted: int
+) -> None:
+    """Anybody can draw our echoes to another host so; to a host on the link no router leads.
+
+    A kernel takes no redirect for a host on the link, unless an exception for it is there already:
+    one that a forged "fragmentation needed" has made.
+    """
+    near, far = hosts
+    for link in ("all", "near0"):
+        near.sysctl(**{f"net__ipv4__conf__{link}__accept_redirects": accepted})
+    far.sysctl(net__ipv4__conf__far0__send_redirects=0)
+    quoted = struct.pack("!BBHHHBBH", 0x45, 0, 36, 0, 0, 64, 1, 0)
+    quoted += socket.inet_aton(NEAR4) + socket.inet_aton(FAR4) + b"\x08" + bytes(15)
+    messages = []
+    for kind, code, rest in ((3, 4, b"\0\0\2\x28"), (5, 1, socket.inet_aton(FAR4_SECOND))):
+        message = struct.pack("!BBH4s", kind, code, 0, rest) + quoted
+        total = sum(struct.unpack(f"!{len(message) // 2}H", message)) % 0xFFFF
+        messages.append(message[:2] + struct.pack("!H", ~total & 0xFFFF) + message[4:])
+    with far.entered():
+        sock = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+    near.ip(f"neigh replace {FAR4_SECOND} lladdr {FAR_MAC} dev near0 nud permanent")
+    probe = IcmpProbe([FAR4], clock=Clock(), repair=[FAR4])
+    with contextlib.closing(sock), contextlib.closing(probe):
+        assert not probe.send(FAR4, Round(1, 1000.0, repair=True))
+        sock.bind((FAR4, 0))
+        end_s = time.monotonic() + (2.0 if accepted else 0.3)
+        while time.monotonic() < end_s and "via" not in near.ip(f"route get {FAR4}"):
+            for message in messages:
+                sock.sendto(message, (NEAR4, 0))
+        assert ("via" in near.ip(f"route get {FAR4}")) is bool(accepted)
+        assert ("redirect" in probe.send(FAR4, Round(2, 1001.0, repair=True))) is bool(accepted)
+    routes.refresh(all_anew=True)
+    assert way(routes, BEHIND4).obstacle == ""
+
+
 def test_nothing_is_asked_while_nothing_changes(routes: Routes, clock: Clock) -> None:
     """In steady state a round costs one look for changes, and no question to the kernel."""
     way(routes, FAR4)
@@ -361,3 +401,217 @@ def test_only_a_repairing_round_asks_and_only_for_the_primary(hosts: tuple[Host,
             assert not probe.send(address, round_)
         (frame,) = frames(sock)
         assert frame[38:42] == socket.inet_aton(FAR4)
+
+
+# Answers of neighbours, where they count.
+
+MUTE = {"net__ipv4__icmp_echo_ignore_all": 1, "net__ipv6__icmp__echo_ignore_all": 1}
+ANSWERS = {"net__ipv4__icmp_echo_ignore_all": 0, "net__ipv6__icmp__echo_ignore_all": 0}
+on_link = pytest.mark.parametrize("address", [FAR4, FAR6, FAR6_SCOPED])
+unclaimed = pytest.mark.parametrize("address", [DEAD4, DEAD6])
+
+
+def arrived(probe: IcmpProbe, *, enough: int = 1, within_s: float = 2.0) -> list[Answer]:
+    """What arrives until there are enough answers, or the time is over; without errors."""
+    answers: list[Answer] = []
+    end_s = time.monotonic() + within_s
+    while len(answers) < enough and (left_s := end_s - time.monotonic()) > 0:
+        select.select(probe.filenos(), [], [], left_s)
+        answers += [answer for answer in probe.receive() if not answer.error]
+    return answers
+
+
+def arp_frame(
+    sender: str,
+    *,
+    sender_mac: bytes = mac(FAR_MAC),
+    operation: int = 2,
+    target: str = NEAR4,
+    target_mac: bytes = mac(NEAR_MAC),
+    sent_to: bytes = mac(NEAR_MAC),
+) -> bytes:
+    """An ARP packet on the wire; by itself the reply to a question of the near host."""
+    packed = socket.inet_aton(sender), socket.inet_aton(target)
+    body = struct.pack(
+        neighbour.ARP, 1, 0x0800, 6, 4, operation, sender_mac, packed[0], target_mac, packed[1]
+    )
+    return sent_to + sender_mac + b"\x08\x06" + body + bytes(18)
+
+
+def advertisement_frame(
+    target: str,
+    *,
+    flags: int = 0x60,
+    code: int = 0,
+    hop_limit: int = 255,
+    sent_to: str = NEAR6,
+    wrong_checksum: bool = False,
+) -> bytes:
+    """A neighbour advertisement on the wire; by itself the answer to the near host's question."""
+    wanted, to = (socket.inet_pton(socket.AF_INET6, text) for text in (target, sent_to))
+    body = struct.pack("!BBHB3x16sBB6s", 136, code, 0, flags, wanted, 2, 1, mac(FAR_MAC))
+    summed = wanted + to + struct.pack("!II", len(body), 58) + body
+    total = sum(struct.unpack(f"!{len(summed) // 2}H", summed))
+    total = ~(total % 0xFFFF or 0xFFFF) & 0xFFFF ^ wrong_checksum
+    header = struct.pack("!IHBB", 6 << 28, len(body), 58, hop_limit) + wanted + to
+    body = body[:2] + struct.pack("!H", total) + body[4:]
+    return mac(NEAR_MAC) + mac(FAR_MAC) + b"\x86\xdd" + header + body
+
+
+@contextlib.contextmanager
+def injecting(far: Host) -> Iterator[socket.socket]:
+    """A socket at the far end that sends any frame."""
+    with far.entered():
+        sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        with contextlib.closing(sock):
+            sock.bind((far.link, 0))
+            yield sock
+
+
+@on_link
+@pytest.mark.parametrize("repair", [False, True])
+def test_a_neighbour_without_echoes_is_heard_where_that_was_chosen(
+    hosts: tuple[Host, Host], address: str, repair: bool
+) -> None:
+    """It drops ICMP and answers ARP or a solicitation: an answer of that round, or nothing."""
+    hosts[1].sysctl(**MUTE)
+    for chosen in ([address], []):
+        probe = IcmpProbe([address], clock=Clock(), neighbours=chosen)
+        with contextlib.closing(probe):
+            for number in (1, 2):
+                assert not probe.send(address, Round(number, 1000.0 + number, repair))
+                expected = [Answer(address, number, 1000.0 + number)] if chosen else []
+                assert arrived(probe, within_s=2.0 if chosen else 0.2) == expected
+
+
+@on_link
+def test_who_has_answered_an_echo_once_is_known_by_echoes_alone(
+    hosts: tuple[Host, Host], address: str
+) -> None:
+    """A reference does not filter ICMP, then: its silence means something, and it is not asked."""
+    probe = IcmpProbe([address], clock=Clock(), neighbours=[address])
+    with contextlib.closing(probe):
+        assert not probe.send(address, Round(1, 1000.0, repair=False))
+        assert arrived(probe) == [Answer(address, 1, 1000.0)]
+        hosts[1].sysctl(**MUTE)
+        assert not probe.send(address, Round(2, 1001.0, repair=False))
+        assert arrived(probe, within_s=0.3) == []
+
+
+@on_link
+def test_the_primary_may_fall_silent_and_is_heard_as_a_neighbour(
+    hosts: tuple[Host, Host], address: str
+) -> None:
+    """Where that was chosen its answers count always, of a host that answers echoes, too."""
+    probe = IcmpProbe([address], clock=Clock(), neighbours_always=[address])
+    with contextlib.closing(probe):
+        assert not probe.send(address, Round(1, 1000.0, repair=False))
+        # If the neighbour was quicker than the echo, there are two.
+        assert set(arrived(probe, enough=2, within_s=1.0)) == {Answer(address, 1, 1000.0)}
+        hosts[1].sysctl(**MUTE)
+        for number in (2, 3):
+            assert not probe.send(address, Round(number, 1000.0 + number, repair=number == 3))
+            assert arrived(probe) == [Answer(address, number, 1000.0 + number)]
+        hosts[1].sysctl(**ANSWERS)
+
+
+def test_nobody_behind_a_router_is_heard_as_a_neighbour(hosts: tuple[Host, Host]) -> None:
+    """The router's answer would be about the router."""
+    probe = IcmpProbe([BEHIND4], clock=Clock(), neighbours=[BEHIND4])
+    with contextlib.closing(probe):
+        assert not probe.send(BEHIND4, Round(1, 1000.0, repair=True))
+        assert arrived(probe, within_s=0.3) == []
+        assert not probe._asked
+
+
+def genuine(address: str) -> bytes:
+    return arp_frame(address) if address == DEAD4 else advertisement_frame(address)
+
+
+def forged(address: str) -> dict[str, bytes]:
+    """What is nearly an answer for an address that nobody has."""
+    if address == DEAD4:
+        return {
+            "another host's": arp_frame(FAR4),
+            "to another address of ours": arp_frame(address, target=DEAD4),
+            "about another hardware address": arp_frame(address, target_mac=mac(FAR_MAC)),
+            "a request": arp_frame(address, operation=1),
+            "a broadcast": arp_frame(address, sent_to=b"\xff" * 6),
+            "an announcement": arp_frame(
+                address, target=address, target_mac=b"\xff" * 6, sent_to=b"\xff" * 6
+            ),
+            "from ourselves": arp_frame(address, sender_mac=mac(NEAR_MAC)),
+            "from a group": arp_frame(address, sender_mac=b"\x01\x00\x5e\0\0\1"),
+            "a stump": arp_frame(address)[:40],
+        }
+    return {
+        "another host's": advertisement_frame(FAR6),
+        "unsolicited": advertisement_frame(address, flags=0x20),
+        "a proxy's": advertisement_frame(address, flags=0x40),
+        "through a router": advertisement_frame(address, hop_limit=254),
+        "with a code": advertisement_frame(address, code=1),
+        "to another address of ours": advertisement_frame(address, sent_to=NEAR6_LINK),
+        "to all": advertisement_frame(address, sent_to="ff02::1"),
+        "corrupt": advertisement_frame(address, wrong_checksum=True),
+        "a stump": advertisement_frame(address)[:70],
+    }
+
+
+@unclaimed
+def test_only_the_answer_to_our_own_question_counts(hosts: tuple[Host, Host], address: str) -> None:
+    """Announcements, proxies, other hosts and stumps are nothing; the answer counts once."""
+    probe = IcmpProbe([address], clock=Clock(), neighbours=[address])
+    with contextlib.closing(probe), injecting(hosts[1]) as sock:
+        sock.send(genuine(address))  # before anything was asked
+        assert arrived(probe, within_s=0.1) == []
+        probe.send(address, Round(1, 1000.0, repair=False))
+        for what, frame in forged(address).items():
+            sock.send(frame)
+            assert arrived(probe, within_s=0.05) == [], what
+        sock.send(genuine(address))
+        assert arrived(probe) == [Answer(address, 1, 1000.0)]
+        sock.send(genuine(address))
+        assert arrived(probe, within_s=0.1) == []
+
+
+@unclaimed
+def test_a_question_is_open_for_a_second(hosts: tuple[Host, Host], address: str) -> None:
+    """A later answer is none; what comes in time is taken for that to the oldest question."""
+    clock = Clock()
+    probe = IcmpProbe([address], clock=clock, neighbours=[address])
+    with contextlib.closing(probe), injecting(hosts[1]) as sock:
+        probe.send(address, Round(1, 1000.0, repair=False))
+        clock.now_s += 1.1
+        sock.send(genuine(address))
+        assert arrived(probe, within_s=0.1) == []
+        for number in (2, 3):
+            probe.send(address, Round(number, clock.now_s, repair=False))
+            clock.now_s += 0.4
+        sock.send(genuine(address))
+        assert [answer.number for answer in arrived(probe)] == [2]
+        sock.send(genuine(address))
+        assert arrived(probe, within_s=0.1) == []
+        assert not probe._asked
+
+
+def test_another_links_answer_is_none(hosts: tuple[Host, Host]) -> None:
+    """A reply through an interface that was not asked is somebody else's."""
+    frame = arp_frame(DEAD4)[14:]
+    heard = neighbour.arp_answered(frame, ("near0", 0x0806, socket.PACKET_HOST, 1, b""))
+    other = neighbour.arp_answered(frame, ("other0", 0x0806, socket.PACKET_HOST, 1, b""))
+    assert heard is not None
+    assert other is not None
+    assert heard != other
+    for wrong in (
+        ("near0", 0x0806, socket.PACKET_OTHERHOST, 1, b""),
+        ("near0", 0x0806, socket.PACKET_HOST, 772, b""),
+    ):
+        assert neighbour.arp_answered(frame, wrong) is None
+
+
+def test_no_neighbour_is_listened_to_unless_that_was_chosen(hosts: tuple[Host, Host]) -> None:
+    """Without the choice there is no socket that any ARP reply could wake."""
+    with contextlib.closing(IcmpProbe([FAR4, FAR6], clock=Clock(), repair=[FAR4, FAR6])) as probe:
+        assert len(probe.filenos()) == 2
+    with contextlib.closing(IcmpProbe([FAR4, FAR6], clock=Clock(), neighbours=[FAR4])) as probe:
+        assert len(probe.filenos()) == 3

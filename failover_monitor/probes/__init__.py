@@ -13,7 +13,8 @@ class Probe(Protocol):
     """Sends echoes and hands over what came back; it judges nothing and never blocks.
 
     An echo is answered when its target proves to be alive; `Answer.address` is the address as it
-    was configured.  Late answers count, so an echo is kept for a minute.  The descriptors stay the
+    was configured.  Late answers count, so an echo is kept for a minute.  What arrives is taken for
+    an enemy's: it is an answer, or it is nothing, and it never raises.  The descriptors stay the
     same for the life of a probe.
     """
 
@@ -36,11 +37,19 @@ class Kind(Protocol):
     """Makes a probe of one kind for all addresses of the process.
 
     `repair`: the addresses whose path a round with `Round.repair` should mend as well as test.
+    `neighbours`: the addresses whose answers as neighbours on our own link count like those to
+    echoes until they have answered an echo; `neighbours_always`: also afterwards.
     Raises ProbeError.
     """
 
     def __call__(
-        self, addresses: Sequence[str], *, clock: Callable[[], float], repair: Collection[str]
+        self,
+        addresses: Sequence[str],
+        *,
+        clock: Callable[[], float],
+        repair: Collection[str] = (),
+        neighbours: Collection[str] = (),
+        neighbours_always: Collection[str] = (),
     ) -> Probe: ...
 
 

@@ -1,31 +1,45 @@
 """The way to an address: which interface leads there, and asking the neighbour there anew.
 
-Rule: nothing here is evidence of life.  A route says whether we could send at all; a question to
-the neighbour repairs the path (the one who is asked learns our address from it), and its answer is
-never looked at, because proxy ARP and switches answer for dead hosts.  Nothing here blocks.
+Rule: nothing here is evidence of life by itself.  A route says whether we could send at all; a
+question to the neighbour repairs the path (the one who is asked learns our address from it), and
+its answer is looked at only where that was chosen, because proxy ARP and switches answer for dead
+hosts, and anybody on the link can forge it.  Nothing here blocks.
 """
 
 import contextlib
+import errno
 import socket
 import struct
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
-from typing import Self
+from typing import Any, Self
 
 REFRESH_S = 30.0  # look anew this often, though the kernel tells every change
 CHANGES_AT_ONCE = 64  # notices taken per round; what is left makes the next round look anew
+ANSWERS_AT_ONCE = 1024  # taken per family and call, so that a flood cannot hold us for ever
+ANSWER_BYTES = 256
 
 NLMSG_ERROR = 2  # linux/netlink.h
 NLM_F_REQUEST = 1
 RTM_NEWLINK, RTM_GETLINK, RTM_NEWROUTE, RTM_GETROUTE = 16, 18, 24, 26  # linux/rtnetlink.h
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PREFSRC, RTA_VIA, RTA_IP_PROTO = 1, 4, 5, 7, 18, 27
+RTM_F_FIB_MATCH = 0x2000  # linux/rtnetlink.h: what the routing tables say, and nothing else
+RTCF_REDIRECTED = 0x40000  # linux/in_route.h
 IFLA_ADDRESS, IFLA_IFNAME = 1, 3  # linux/if_link.h
 IFF_UP, IFF_LOOPBACK, IFF_RUNNING, IFF_NOARP, IFF_LOWER_UP = 0x1, 0x8, 0x40, 0x80, 0x10000
 ARPHRD_ETHER = 1  # linux/if_arp.h
-ETH_P_ARP = 0x0806
+ETH_P_IP, ETH_P_ARP = 0x0800, 0x0806  # linux/if_ether.h
 ETHER_BROADCAST = b"\xff" * 6
 ICMP6_FILTER = 1  # linux/icmpv6.h; a set bit blocks the type
+SO_ATTACH_FILTER = 26  # asm-generic/socket.h
+PACKET_TYPE = 0xFFFFF004  # linux/filter.h: SKF_AD_OFF + SKF_AD_PKTTYPE
+ARP_REPLY, SOLICITATION, ADVERTISEMENT = 2, 135, 136  # RFC 826, RFC 4861
+SOLICITED_AND_OVERRIDE = 0x60  # of an advertisement that answers, and is no proxy's
+HOP_LIMIT = 255  # less has passed a router
+ARP = "!HHBBH6s4s6s4s"  # kinds and lengths, operation, sender's two addresses, target's two
+ADVERTISED = "!BBxxB3x16s"  # type, code, flags, target; options follow
 
 # Groups of linux/rtnetlink.h: link, IPv4 address, route and rule, IPv6 address, route and rule.
 CHANGES = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 0x40000
@@ -149,22 +163,36 @@ class Routes:
             if scope is None:
                 return None
             attributes += _attribute(RTA_OIF, struct.pack("=I", scope.index))
-        header = struct.pack("=8BI", address.family, len(address.packed) * 8, *[0] * 6, 0)
-        found = self._ask(RTM_GETROUTE, header + attributes, RTM_NEWROUTE)
-        if found is None:
-            return None
-        told = _attributes(found[len(header) :])
+        flags, told = self._route(address, attributes)
         if RTA_OIF not in told:
             return None
         link = self._link(struct.unpack("=I", told[RTA_OIF])[0])
         if link is None:
             return None
+        obstacle = link.obstacle
+        if flags & RTCF_REDIRECTED and not obstacle:
+            # No router has anything to say about the way to a host on our own link: a redirect of
+            # that is forged, or wrong, and who is there then never hears our echo.
+            _, tables = self._route(address, attributes, RTM_F_FIB_MATCH)
+            if tables and _direct(tables):
+                obstacle = "an ICMP redirect leads astray; hint: set accept_redirects to 0"
         return Route(
             link=link,
-            on_link=RTA_GATEWAY not in told and RTA_VIA not in told,
+            on_link=_direct(told),
             source=told.get(RTA_PREFSRC, b""),
-            obstacle=link.obstacle,
+            obstacle=obstacle,
         )
+
+    def _route(
+        self, address: Address, attributes: bytes, flags: int = 0
+    ) -> tuple[int, dict[int, bytes]]:
+        """Flags and attributes of the kernel's answer; no attributes where there is no way."""
+        header = struct.pack("=8BI", address.family, len(address.packed) * 8, *[0] * 6, flags)
+        found = self._ask(RTM_GETROUTE, header + attributes, RTM_NEWROUTE)
+        if found is None or len(found) < len(header):
+            return 0, {}
+        told_flags: int = struct.unpack_from("=8xI", found)[0]
+        return told_flags, _attributes(found[len(header) :])
 
     def _link(self, key: int | str) -> Link | None:
         """The interface with that index or name."""
@@ -203,6 +231,16 @@ class Routes:
         return None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What was asked of a neighbour, and what a genuine answer must repeat."""
+
+    link: int | str  # the interface as its socket tells it: index with IPv6, name with IPv4
+    source: bytes  # our address, packed
+    mac: bytes  # our hardware address; b"" with IPv6, where the answer does not name it
+    wanted: bytes  # the neighbour's address, packed
+
+
 class Neighbours:
     """Asks hosts on our own link for their hardware address, in our name, as the kernel would.
 
@@ -210,9 +248,16 @@ class Neighbours:
     refreshes its entry for us, which may be the one that is missing.
     """
 
-    def __init__(self, families: frozenset[socket.AddressFamily]) -> None:
+    def __init__(
+        self,
+        families: frozenset[socket.AddressFamily],
+        listening: frozenset[socket.AddressFamily] = frozenset(),
+    ) -> None:
+        """`families` can be asked; the answers of those in `listening` are looked at, too."""
         self._packets: socket.socket | None = None
         self._solicitations: socket.socket | None = None
+        self._replies: socket.socket | None = None
+        self._advertisements: socket.socket | None = None
         with contextlib.ExitStack() as opened:
             if socket.AF_INET in families:
                 # Protocol 0: it sends, and nothing is ever delivered to it.
@@ -220,55 +265,212 @@ class Neighbours:
                 opened.callback(self._packets.close)
                 self._packets.setblocking(False)
             if socket.AF_INET6 in families:
-                sock = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
-                self._solicitations = sock
-                opened.callback(sock.close)
-                sock.setblocking(False)
-                sock.setsockopt(socket.IPPROTO_ICMPV6, ICMP6_FILTER, b"\xff" * 32)
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 0)
+                self._solicitations = opened.enter_context(contextlib.closing(_icmpv6(())))
+                self._solicitations.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 0)
+            if socket.AF_INET in listening:
+                self._replies = opened.enter_context(contextlib.closing(_arp_replies()))
+            if socket.AF_INET6 in listening:
+                self._advertisements = opened.enter_context(contextlib.closing(_advertisements()))
             opened.pop_all()
 
     def close(self) -> None:
-        for sock in (self._packets, self._solicitations):
+        for sock in (self._packets, self._solicitations, self._replies, self._advertisements):
             if sock is not None:
                 sock.close()
 
-    def ask(self, address: Address, route: Route) -> None:
-        """Send one ARP request or neighbour solicitation, where that makes sense."""
-        if not route.on_link or not route.source or not route.link.has_neighbours:
-            return
+    def filenos(self) -> list[int]:
+        """Descriptors that become readable when an answer arrives."""
+        listening = (self._replies, self._advertisements)
+        return [sock.fileno() for sock in listening if sock is not None]
+
+    def ask(self, address: Address, route: Route) -> Question | None:
+        """Send one ARP request or neighbour solicitation, where that makes sense.
+
+        Gives what left, or None.
+        """
+        link = route.link
+        if not route.on_link or not route.source or not link.has_neighbours:
+            return None
         with contextlib.suppress(OSError):  # the echo of the same round tells what is wrong
             if self._packets is not None and address.family == socket.AF_INET:
                 self._packets.sendto(
-                    arp_request(route.link.mac, route.source, address.packed),
-                    (route.link.name, ETH_P_ARP, 0, ARPHRD_ETHER, ETHER_BROADCAST),
+                    arp_request(link.mac, route.source, address.packed),
+                    (link.name, ETH_P_ARP, 0, ARPHRD_ETHER, ETHER_BROADCAST),
                 )
-            elif self._solicitations is not None and address.family == socket.AF_INET6:
-                interface = struct.pack("=16sI", route.source, route.link.index)
+                return Question(
+                    link=link.name, source=route.source, mac=link.mac, wanted=address.packed
+                )
+            if self._solicitations is not None and address.family == socket.AF_INET6:
+                interface = struct.pack("=16sI", route.source, link.index)
                 self._solicitations.sendmsg(
-                    [neighbour_solicitation(route.link.mac, address.packed)],
+                    [neighbour_solicitation(link.mac, address.packed)],
                     [
                         (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, interface),
-                        (socket.IPPROTO_IPV6, socket.IPV6_HOPLIMIT, struct.pack("=i", 255)),
+                        (socket.IPPROTO_IPV6, socket.IPV6_HOPLIMIT, struct.pack("=i", HOP_LIMIT)),
                     ],
                     0,
-                    (solicited_node(address.packed), 0, 0, route.link.index),
+                    (solicited_node(address.packed), 0, 0, link.index),
                 )
+                return Question(
+                    link=link.index, source=route.source, mac=b"", wanted=address.packed
+                )
+        return None
+
+    def receive(self) -> Iterator[Question | None]:
+        """For each answer that has arrived the question that it answers; None for anything else."""
+        if self._replies is not None:
+            for packet, _, where in _arrived(self._replies):
+                yield arp_answered(packet, where)
+        if self._advertisements is not None:
+            for packet, told, _ in _arrived(self._advertisements):
+                yield advertised(packet, told)
+
+
+def arp_answered(packet: bytes, where: Sequence[Any]) -> Question | None:
+    """The question that an ARP reply answers (RFC 826).  `where`: as of a packet socket.
+
+    Only what was sent to our own hardware address is a reply to us; the rest is an announcement.
+    """
+    if len(packet) < struct.calcsize(ARP):
+        return None
+    *kind, sender_mac, sender, mac, source = struct.unpack_from(ARP, packet)
+    link, _, addressed, hardware, *_ = where
+    if kind != [ARPHRD_ETHER, ETH_P_IP, 6, 4, ARP_REPLY] or hardware != ARPHRD_ETHER:
+        return None
+    if addressed != socket.PACKET_HOST or sender_mac == mac or sender_mac[0] & 1:
+        return None
+    return Question(link=link, source=source, mac=mac, wanted=sender)
+
+
+def advertised(packet: bytes, told: Sequence[tuple[int, int, bytes]]) -> Question | None:
+    """The question that a neighbour advertisement answers (RFC 4861 §4.4).
+
+    `told`: the ancillary data, with hop limit and destination.  The kernel saw to the checksum.
+    """
+    if len(packet) < struct.calcsize(ADVERTISED):
+        return None
+    kind, code, flags, wanted = struct.unpack_from(ADVERTISED, packet)
+    if (kind, code) != (ADVERTISEMENT, 0) or flags & SOLICITED_AND_OVERRIDE != 0x60:
+        return None
+    known = {what: value for level, what, value in told if level == socket.IPPROTO_IPV6}
+    hop_limit, interface = known.get(socket.IPV6_HOPLIMIT), known.get(socket.IPV6_PKTINFO)
+    if hop_limit != struct.pack("=i", HOP_LIMIT) or interface is None:
+        return None
+    source, link = struct.unpack("=16sI", interface)
+    return Question(link=link, source=source, mac=b"", wanted=wanted)
 
 
 def arp_request(mac: bytes, source: bytes, wanted: bytes) -> bytes:
     """RFC 826: who has `wanted`?  Tell `source` at `mac`."""
-    return struct.pack("!HHBBH6s4s6x4s", ARPHRD_ETHER, 0x0800, 6, 4, 1, mac, source, wanted)
+    return struct.pack(ARP, ARPHRD_ETHER, ETH_P_IP, 6, 4, 1, mac, source, bytes(6), wanted)
 
 
 def neighbour_solicitation(mac: bytes, wanted: bytes) -> bytes:
     """RFC 4861 §4.3, with our own hardware address; the kernel fills in the checksum."""
-    return struct.pack("!BBHI16sBB6s", 135, 0, 0, 0, wanted, 1, 1, mac)
+    return struct.pack("!BBHI16sBB6s", SOLICITATION, 0, 0, 0, wanted, 1, 1, mac)
 
 
 def solicited_node(wanted: bytes) -> str:
     """RFC 4291 §2.7.1: the multicast group to which the owner of an address listens."""
     return f"ff02::1:ff{wanted[13]:02x}:{wanted[14]:02x}{wanted[15]:02x}"
+
+
+def attach_filter(sock: socket.socket, program: Sequence[tuple[int, int, int, int]]) -> None:
+    """Let the kernel drop what is of no use, before it fills our buffer.
+
+    A classic BPF program: (code, jump if true, jump if false, operand) each; what is loaded from
+    beyond the end of the packet drops it.
+    """
+    code = array("B", b"".join(struct.pack("=HBBI", *step) for step in program))
+    attached = struct.pack("HP", len(program), code.buffer_info()[0])
+    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, attached)
+
+
+def type_filter(words: int, wanted: Collection[int]) -> bytes:
+    """A bitmap in which every ICMP type but the wanted ones is blocked."""
+    blocked = (1 << 32 * words) - 1
+    for kind in wanted:
+        blocked &= ~(1 << kind)
+    return struct.pack(f"={words}I", *(blocked >> 32 * n & 0xFFFFFFFF for n in range(words)))
+
+
+def _arp_replies() -> socket.socket:
+    """Hears the ARP replies that are sent to us."""
+    sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ARP))
+    try:
+        sock.setblocking(False)
+        attach_filter(
+            sock,
+            (
+                (0x20, 0, 0, PACKET_TYPE),  # A = to whom
+                (0x15, 0, 3, socket.PACKET_HOST),  # not to our hardware address: drop it
+                (0x28, 0, 0, 6),  # A = operation
+                (0x15, 0, 1, ARP_REPLY),  # no reply: drop it
+                (0x06, 0, 0, ANSWER_BYTES),  # take it
+                (0x06, 0, 0, 0),  # drop it
+            ),
+        )
+        for _ in _arrived(sock):  # what came before the filter answers nothing of ours
+            pass
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _advertisements() -> socket.socket:
+    """Hears the neighbour advertisements that answer a solicitation."""
+    sock = _icmpv6((ADVERTISEMENT,))
+    try:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)
+        attach_filter(
+            sock,
+            (
+                (0x30, 0, 0, 4),  # A = flags
+                (0x54, 0, 0, SOLICITED_AND_OVERRIDE),  # A = these two of them
+                (0x15, 0, 1, SOLICITED_AND_OVERRIDE),  # not both are set: drop it
+                (0x06, 0, 0, ANSWER_BYTES),  # take it
+                (0x06, 0, 0, 0),  # drop it
+            ),
+        )
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _icmpv6(wanted: Collection[int]) -> socket.socket:
+    """A raw ICMPv6 socket to which only these types are delivered."""
+    sock = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_ICMPV6, ICMP6_FILTER, type_filter(8, wanted))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _arrived(
+    sock: socket.socket,
+) -> Iterator[tuple[bytes, list[tuple[int, int, bytes]], tuple[Any, ...]]]:
+    """Packet, ancillary data and address of everything that waits, up to a limit."""
+    for _ in range(ANSWERS_AT_ONCE):
+        try:
+            packet, told, _, where = sock.recvmsg(ANSWER_BYTES, 256)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno == errno.EBADF:  # closed: our own mistake
+                raise
+            continue  # an error that was pending is told once and is then gone
+        yield packet, told, where
+
+
+def _direct(told: dict[int, bytes]) -> bool:
+    """Whether a route has no router in it."""
+    return RTA_GATEWAY not in told and RTA_VIA not in told
 
 
 def _netlink(groups: int) -> socket.socket:

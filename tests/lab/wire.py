@@ -1,7 +1,8 @@
 """A wire that misbehaves by the clock: a relay of frames between a host and its switch port.
 
 The kernel's own random loss (`Port.lose`) counts packets; this one counts time: blackouts, bursts,
-delay, duplicates, reordering, one direction only, one pair of addresses only.  The carrier stays.
+delay, duplicates, reordering, wrong bits, stumps, replays, one direction only, one pair of
+addresses only.  The carrier stays.
 
 This file is also the relay's program: `python wire.py FD FD`, told what to do by JSON lines.
 """
@@ -20,6 +21,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 ETH_P_ALL = 0x0003
+ETHERNET_HEADER = 14
 LONGEST_FRAME = 1 << 16  # a host's segmentation offload hands over more than one MTU at once
 
 
@@ -37,6 +39,9 @@ class Way:
     dropped_pairs: tuple[tuple[str, str], ...] = ()  # all frames between two addresses are lost
     duplicate_percent: float = 0.0
     reorder_percent: float = 0.0  # these frames skip the delay, or wait 10 ms where there is none
+    corrupt_percent: float = 0.0  # one bit behind the Ethernet header is wrong
+    truncate_percent: float = 0.0  # cut off somewhere behind the Ethernet header
+    replay_after_s: float = 0.0  # every frame comes once more so much later; 0 = never
 
 
 FINE = Way()
@@ -118,7 +123,22 @@ class Schedule:
         delay_s = way["delay_s"] + random.uniform(0, way["jitter_s"])
         if _one_in(way["reorder_percent"]):
             delay_s = 0.0 if delay_s else 0.01
-        return (delay_s, delay_s) if _one_in(way["duplicate_percent"]) else (delay_s,)
+        copies = [delay_s, delay_s] if _one_in(way["duplicate_percent"]) else [delay_s]
+        if way["replay_after_s"]:
+            copies.append(delay_s + way["replay_after_s"])
+        return tuple(copies)
+
+    def altered(self, frame: bytes) -> bytes:
+        """The frame as it comes out, right or wrong."""
+        if len(frame) <= ETHERNET_HEADER:
+            return frame
+        if _one_in(self._way["corrupt_percent"]):
+            bit = random.randrange(8 * ETHERNET_HEADER, 8 * len(frame))
+            wrong = frame[bit // 8] ^ 1 << bit % 8
+            frame = frame[: bit // 8] + bytes([wrong]) + frame[bit // 8 + 1 :]
+        if _one_in(self._way["truncate_percent"]):
+            frame = frame[: random.randrange(ETHERNET_HEADER, len(frame))]
+        return frame
 
     def _dark(self, now_s: float) -> bool:
         while now_s >= self._turns_s:
@@ -168,7 +188,8 @@ def relay(host_side: socket.socket, switch_side: socket.socket) -> None:
         for side in [side for side in schedules if side in readable]:
             frame = _received(side)
             for delay_s in schedules[side].delays(frame, now_s) if frame else ():
-                heapq.heappush(waiting, (now_s + delay_s, next(serial), onward[side], frame))
+                made = schedules[side].altered(frame)
+                heapq.heappush(waiting, (now_s + delay_s, next(serial), onward[side], made))
         while waiting and waiting[0][0] <= time.monotonic():
             _, _, out, frame = heapq.heappop(waiting)
             try:
