@@ -62,12 +62,18 @@ def parser() -> argparse.ArgumentParser:
 
     explain = commands.add_parser("explain", parents=[config], help="print the decision table")
     explain.add_argument("--mermaid", action="store_true", help="as a diagram")
+    explain.add_argument("--guard", action="store_true", help="the table of the primary's guard")
     explain.set_defaults(command=explain_table)
 
     failback = commands.add_parser(
         "failback", parents=[config], help="give the services back to a primary that answers"
     )
     failback.set_defaults(command=ask_failback)
+
+    ack = commands.add_parser(
+        "ack", parents=[config], help="allow takeovers again after too many of them"
+    )
+    ack.set_defaults(command=acknowledge)
     return top
 
 
@@ -79,7 +85,7 @@ def run_daemon(options: argparse.Namespace) -> int:
 
 def check_config(options: argparse.Namespace) -> int:
     from failover_monitor.config import ConfigError, load
-    from failover_monitor.timing import numbers, report
+    from failover_monitor.timing import facts, report
 
     path = options.path or options.config
     try:
@@ -88,7 +94,7 @@ def check_config(options: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return os.EX_CONFIG
     if options.json:
-        print(json.dumps(numbers(policy), indent=1))
+        print(json.dumps(facts(policy), indent=1))
     else:
         print(f"{path} is good.\n\n{report(policy)}")
     return 0
@@ -130,14 +136,18 @@ def in_words(document: dict[str, Any], *, age_s: float, running: bool) -> str:
         lines.append("STALE: the monitor has stopped writing.  What was last seen:")
     lines += [f"attention   {words}" for words in document["attention"]]
     if len(document["quiet_references"]) == len(document["references"]):
-        lines.append("attention   no reference answers: no takeover can happen")
+        what = "no takeover can happen"
+        if document.get("role") == "primary":
+            what = "the services run only while the standby answers"
+        lines.append(f"attention   no reference answers: {what}")
     lines += [
         f"phase       {document['phase']} since {document['phase_since']}",
         f"verdict     {document['verdict']} since {document['verdict_since']}: {document['why']}",
         f"state word  {document['state']}",
     ]
-    for role, paths in (("primary", document["primary"]), ("reference", document["references"])):
-        for path in paths:
+    for role in ("primary", "standby", "reference"):
+        # Older versions know no standby's paths.
+        for path in document.get("references" if role == "reference" else role, ()):
             answer = "has not answered yet"
             if path["last_answer"]:
                 answer = f"last answer {path['last_answer']} in {path['rtt_ms']} ms"
@@ -151,15 +161,17 @@ def in_words(document: dict[str, Any], *, age_s: float, running: bool) -> str:
 
 
 def explain_table(options: argparse.Namespace) -> int:
-    from failover_monitor.machine import TABLE
+    from failover_monitor.decision import TABLES
+    from failover_monitor.model import Role
 
+    table = TABLES[Role.PRIMARY if options.guard else Role.STANDBY]
     if options.mermaid:
         print("stateDiagram-v2")
-        for row in TABLE:
+        for row in table:
             print(f"    {row.source} --> {row.target}: {row.because}")
         return 0
     print(f"{'from':<10}{'to':<10}{'when':<20}because")
-    for row in TABLE:
+    for row in table:
         when = row.when.__name__.replace("_", " ")
         print(f"{row.source:<10}{row.target:<10}{when:<20}{row.because}")
     print("\nThe first row that holds wins; no row: the phase stays.")
@@ -172,6 +184,9 @@ def ask_failback(options: argparse.Namespace) -> int:
         print("cannot fail back: failover-monitor is not running", file=sys.stderr)
         return NOT_RUNNING
     document = read_status()
+    if document and document.get("role") == "primary":
+        print("cannot fail back: this host is the primary; ask on the standby", file=sys.stderr)
+        return 1
     if document is None or document["phase"] not in ("takeover", "active"):
         phase = document["phase"] if document else "unknown"
         print(f"cannot fail back: we do not serve, the phase is {phase}", file=sys.stderr)
@@ -179,10 +194,27 @@ def ask_failback(options: argparse.Namespace) -> int:
     if document["verdict"] != "up":
         print("cannot fail back: the primary does not answer", file=sys.stderr)
         return 1
+    return left_request(PATHS.failback_request, "fail back")
+
+
+def acknowledge(options: argparse.Namespace) -> int:
+    del options
+    if not locked(PATHS.lock):
+        print("cannot acknowledge: failover-monitor is not running", file=sys.stderr)
+        return NOT_RUNNING
+    document = read_status()
+    if document is None or not document.get("flapping"):
+        print("cannot acknowledge: takeovers are not held", file=sys.stderr)
+        return 1
+    return left_request(PATHS.ack_request, "acknowledge")
+
+
+def left_request(path: Path, what: str) -> int:
+    """Leave a request for the monitor; only root may write there."""
     try:
-        replace_file(PATHS.failback_request, f"{os.environ.get('SUDO_USER', 'root')}\n")
+        replace_file(path, f"{os.environ.get('SUDO_USER', 'root')}\n")
     except OSError as error:
-        print(f"cannot fail back: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"cannot {what}: {error.filename}: {error.strerror}", file=sys.stderr)
         return 1
     print("asked for; watch it with: failover-monitor status")
     return 0

@@ -1,11 +1,10 @@
 """config.json -> a policy, or every problem with its place.
 
 Rule: all or nothing.  A configuration is understood completely or refused with everything that is
-wrong in it.  Nothing here touches a service or the network.  No other module imports pydantic.
+wrong in it.  Nothing here touches a service or the network.  What one key may be is in `settings`.
 """
 
 import difflib
-import json
 import os
 import re
 import socket
@@ -14,42 +13,52 @@ import unicodedata
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 from itertools import islice
 from math import isfinite
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
     ValidationError,
 )
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from failover_monitor import jsonc
-from failover_monitor.model import Failback, Foreign, Policy
+from failover_monitor import jsonc, safety
+from failover_monitor.model import (
+    Failback,
+    FenceFailure,
+    GuardPolicy,
+    LeasePolicy,
+    Policy,
+    Role,
+)
+from failover_monitor.safety import (
+    RENEWALS,
+    boot_hold_needed_s,
+    lease_margin_s,
+    takeover_delay_needed_s,
+)
+from failover_monitor.settings import (
+    CHECKS,
+    SERVICE_LIMIT,
+    TTL_LIMIT_S,
+    VALUE_LIMIT,
+    FenceKeys,
+    GuardKeys,
+    Keys,
+    LeaseKeys,
+    Settings,
+    address,
+    shown,
+    unit,
+)
 
 FILE_LIMIT = 1 << 17  # bytes; a hundred of the longest names fit five times
 PROBLEM_LIMIT = 100  # of one sort
-ADDRESS_LIMIT = 16  # of the primary, and of the witnesses
-SERVICE_LIMIT = 100
-NAME_LIMIT = 255  # systemd's UNIT_NAME_MAX, without the closing NUL
 ALIAS_LIMIT = 8  # links followed from one unit name to the next
 SOURCE_LIMIT = 100  # characters of a source line shown under a problem
-VALUE_LIMIT = 60  # characters of a wrong value shown in a problem
 
-EXAMPLE_NET = IPv4Network("192.0.2.0/24")  # RFC 5737 TEST-NET-1: what the shipped file uses
-RESERVED_NET = IPv4Network("240.0.0.0/4")  # RFC 1112 §4, with the broadcast address
-THIS_NET = IPv4Network("0.0.0.0/8")  # RFC 1122 §3.2.1.3
-
-KINDS = ("service", "socket", "timer", "path", "mount", "target")
-OTHER_KINDS = frozenset({"device", "automount", "swap", "slice", "scope", "snapshot"})
-UNIT_NAME = re.compile(r"[A-Za-z0-9:_\\][A-Za-z0-9:_.\\@-]*")  # unit-name.c, without "-x" and ".x"
-SCOPE = re.compile(r"[A-Za-z0-9_.:-]{1,15}")  # an interface: IFNAMSIZ, without the closing NUL
 
 UNIT_DIRS = tuple(
     Path(path)
@@ -90,6 +99,16 @@ HOST_TARGETS = re.compile(  # systemd.special(7)
     re.VERBOSE,
 )
 
+OF_STANDBY = (  # keys that say nothing on the primary
+    *("active_ip", "ping_interval", "ping_fail_threshold", "ping_timeout", "retry_interval"),
+    *("recovery_threshold", "failback", "recovery_delay", "takeover_delay", "startup_grace"),
+    *("foreign_start", "service_checks", "fence", "flap_window", "max_takeovers"),
+    "references_required",
+)
+OF_PRIMARY = ("standby_ip",)
+GATEWAY_AND_HOST = ({"gateway_ip", "active_ip"}, {"gateway_ip", "standby_ip"})
+NESTED: dict[str, type[Keys]] = {"guard": GuardKeys, "fence": FenceKeys, "lease": LeaseKeys}
+
 Location = tuple[str | int, ...]
 
 
@@ -123,159 +142,6 @@ class Config:
     policy: Policy
 
 
-# Single values.
-
-
-def _wrong(what: str, right: str) -> PydanticCustomError:
-    return PydanticCustomError("wrong", "{what}; right: {right}", {"what": what, "right": right})
-
-
-def address(text: str) -> str:
-    """The canonical form of one host's address."""
-    try:
-        found = ip_address(text)
-    except ValueError:
-        raise _wrong(
-            f"{_shown(text)} is not an address",
-            "an IPv4 or IPv6 address, not a name: DNS may be down exactly when it matters",
-        ) from None
-    if isinstance(found, IPv6Address) and found.ipv4_mapped:
-        raise _wrong(f"{_shown(text)} is an IPv4 address in disguise", str(found.ipv4_mapped))
-    if isinstance(found, IPv4Address) and found in EXAMPLE_NET:
-        raise _wrong(f"{text} is still the example", "the address of a host of yours")
-    if what := _no_host(found):
-        raise _wrong(f"{_shown(text)} is {what}", "the address of one host")
-    if isinstance(found, IPv6Address):
-        _fit_scope(found, text)
-    return str(found)
-
-
-def _no_host(found: IPv4Address | IPv6Address) -> str:
-    """Why no single other host can have this address, or nothing."""
-    if found.is_multicast:
-        return "a multicast address"
-    if found.is_loopback:
-        return "a loopback address"
-    if found.is_unspecified:
-        return "the unspecified address"
-    if found == IPv4Address("255.255.255.255"):
-        return "the broadcast address"
-    return "a reserved address" if found in RESERVED_NET or found in THIS_NET else ""
-
-
-def _fit_scope(found: IPv6Address, text: str) -> None:
-    """A link-local address needs its interface; no other address may have one."""
-    if found.is_link_local and found.scope_id is None:
-        raise _wrong(f"{text} is link-local, without interface", f"for instance {found}%eth0")
-    if found.scope_id is None:
-        return
-    if not found.is_link_local:
-        raise _wrong(
-            f"{_shown(text)} names an interface",
-            "an interface (%eth0) with link-local addresses only",
-        )
-    if not SCOPE.fullmatch(found.scope_id):
-        raise _wrong(f"{_shown(text)} does not name an interface", "for instance fe80::2%eth0")
-
-
-def unit(text: str) -> str:
-    """The full name of a unit that can be managed; a bare name means a service."""
-    kind = text.rpartition(".")[2] if "." in text else ""
-    kinds = ", ".join(KINDS)
-    if kind in OTHER_KINDS:
-        raise _wrong(f"{_shown(text)}: a {kind} cannot be managed", f"a unit of type {kinds}")
-    name = text if kind in KINDS else f"{text}.service"
-    stem = name.rpartition(".")[0]
-    if name != "-.mount" and not (UNIT_NAME.fullmatch(stem) and len(name) <= NAME_LIMIT):
-        what = "a unit name is empty" if not text else f"{_shown(text)} is not a unit name"
-        raise _wrong(what, "a name as in `systemctl list-units`: letters, digits and :-_.\\@")
-    if kind not in KINDS and (close := difflib.get_close_matches(kind.lower(), KINDS, 1, 0.8)):
-        raise _wrong(f"{_shown(text)} has no known type", f"did you mean .{close[0]}?")
-    if stem.endswith("@") and stem.count("@") == 1:
-        raise _wrong(f"{name} is a template", f"an instance of it: {stem}NAME.{kind or 'service'}")
-    return name
-
-
-def _listed(value: object) -> object:
-    """One address is a list of one."""
-    return [value] if isinstance(value, str) else value
-
-
-# The keys.
-
-Address = Annotated[str, AfterValidator(address)]
-Unit = Annotated[str, AfterValidator(unit)]
-
-
-def _count(default: int) -> Any:
-    return Field(default, ge=1, le=100, description="a whole number from 1 to 100")
-
-
-def _seconds(default: float, least: float, most: float) -> Any:
-    words = f"a number from {least:g} to {most:g}"
-    return Field(default, ge=least, le=most, description=words)
-
-
-class Settings(BaseModel):
-    """The keys of config.json; a description says what would be right."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-    gateway_ip: Address = Field(description="the address of the gateway")
-    active_ip: Annotated[tuple[Address, ...], BeforeValidator(_listed)] = Field(
-        strict=False,  # JSON knows lists only
-        min_length=1,
-        max_length=ADDRESS_LIMIT,
-        description=f"the primary's address, or a list of 1 to {ADDRESS_LIMIT} of its addresses",
-    )
-    services_to_manage: tuple[Unit, ...] = Field(
-        strict=False,
-        min_length=1,
-        max_length=SERVICE_LIMIT,
-        description=f"a list of 1 to {SERVICE_LIMIT} unit names",
-    )
-    ping_interval: float = _seconds(3.0, 0.1, 3600)
-    ping_fail_threshold: int = _count(3)
-    ping_timeout: float = _seconds(1.0, 0.05, 60)
-    retry_interval: float = Field(
-        0.0,  # absent
-        ge=0.05,
-        description="a number from 0.05 to ping_interval",
-    )
-    witness_ips: tuple[Address, ...] = Field(
-        (),
-        strict=False,
-        max_length=ADDRESS_LIMIT,
-        description=f"a list of up to {ADDRESS_LIMIT} addresses",
-    )
-    recovery_threshold: int = _count(1)
-    failback: Failback = Field(
-        Failback.AUTO, strict=False, description='"auto", "delayed" or "manual"'
-    )
-    recovery_delay: float = _seconds(60.0, 0, 86_400)
-    takeover_delay: float = _seconds(0.0, 0, 3600)
-    startup_grace: float = _seconds(120.0, 0, 3600)
-    foreign_start: Foreign = Field(Foreign.REPORT, strict=False, description='"report" or "stop"')
-
-    @property
-    def policy(self) -> Policy:
-        return Policy(
-            primary=self.active_ip,
-            references=(self.gateway_ip, *self.witness_ips),
-            services=self.services_to_manage,
-            interval_s=self.ping_interval,
-            threshold=self.ping_fail_threshold,
-            timeout_s=self.ping_timeout,
-            retry_interval_s=self.retry_interval or None,
-            recovery_threshold=self.recovery_threshold,
-            failback=self.failback,
-            recovery_delay_s=self.recovery_delay,
-            takeover_delay_s=self.takeover_delay,
-            startup_grace_s=self.startup_grace,
-            foreign_start=self.foreign_start,
-        )
-
-
 _WHAT = {  # pydantic's error types in our words
     "missing": "is missing",
     "int_type": "{value} is not a whole number",
@@ -287,6 +153,14 @@ _WHAT = {  # pydantic's error types in our words
     "tuple_type": "{value} is not a list",
     "too_short": "the list is empty",
     "too_long": "the list is too long",
+    "bool_type": "{value} is neither true nor false",
+    "dict_type": "{value} is not an object",
+    "model_type": "{value} is not an object",
+    "model_attributes_type": "{value} is not an object",
+    "string_too_long": "the text is too long",
+    "string_unicode": "{value} holds half a character",
+    "union_tag_invalid": "{value} is no type of service check",
+    "union_tag_not_found": "is missing",
 }
 
 
@@ -321,13 +195,15 @@ def parse(
         *draft.clashing_addresses(host_addresses),
         *draft.clashing_units(unit_dirs),
         *draft.clashing_times(),
+        *draft.clashing_roles(),
     ]
     try:
         settings = Settings.model_validate(draft.known)
     except ValidationError as error:
-        details = error.errors(include_url=False)
+        details = error.errors(include_url=False)[:PROBLEM_LIMIT]
         problems += [problem for detail in details for problem in draft.wrong(detail)]
         raise ConfigError(path, problems) from None
+    problems += draft.unsafe(settings)
     if problems:
         raise ConfigError(path, problems)
     return Config(path=path, text=text, policy=settings.policy)
@@ -363,23 +239,43 @@ class _Draft:
 
     def wrong(self, detail: ErrorDetails) -> Iterator[Problem]:
         """What pydantic found."""
-        location, sort, context = detail["loc"], detail["type"], detail.get("ctx", {})
-        key, *indices = location
-        value = self.known.get(str(key))
-        for index in indices:
-            value = value[int(index)] if isinstance(value, list) else value
+        found, sort, context = detail["loc"], detail["type"], detail.get("ctx", {})
+        tagged = found[0] == "service_checks" and len(found) > 2  # pydantic puts the kind there
+        location = (*found[:2], *found[3:]) if tagged else found
+        if sort.startswith("union_tag"):
+            location = (*location, "type")
+        keys, field = keys_at(found)
+        value: Any = self.known
+        for step in location:
+            value = inside(value, step)
         if sort == "missing" and not isinstance(self.document.data, dict):
             return
         if sort == "too_short" and value != []:
             return  # its entries are wrong, and have their own problems
-        what = _WHAT.get(sort, "{value} is not known here").format(value=_shown(value))
-        right = Settings.model_fields[str(key)].description or ""
+        if sort == "extra_forbidden":
+            yield self._unknown(location, keys)
+            return
+        what = _WHAT.get(sort, "{value} is not known here").format(value=shown(value))
+        right = field.description or "" if field else ""
+        if sort.startswith("union_tag"):
+            right = f"one of {', '.join(CHECKS)}"
+        elif found[0] == "service_checks" and len(found) == 2:
+            right = f'an object with "type": one of {", ".join(CHECKS)}'
         yield self._at(location, context.get("what", what), context.get("right", right))
+
+    def _unknown(self, location: Location, keys: type[Keys]) -> Problem:
+        names = tuple(field.alias or name for name, field in keys.model_fields.items())
+        key = str(location[-1])
+        close = difflib.get_close_matches(key.lower().replace("-", "_"), names, 1)
+        right = f"did you mean {close[0]}?" if close else f"one of {', '.join(names)}"
+        offset = self.document.member(location).key_at
+        where = f"{self._name(location[:-1])}.{_shown_key(key)}"
+        return _problem(self.text, offset, where, "is not a key", right)
 
     def clashing_addresses(self, host_addresses: Container[str]) -> Iterator[Problem]:
         """Good addresses that are this host's own, or stand twice."""
         first: dict[str, Location] = {}
-        for location, text in self._entries("gateway_ip", "active_ip", "witness_ips"):
+        for location, text in self._entries("gateway_ip", "active_ip", "standby_ip", "witness_ips"):
             try:
                 found = address(text)
             except PydanticCustomError:
@@ -388,11 +284,11 @@ class _Draft:
                 yield self._at(location, f"{found} is this host's own address", "another host's")
             if found not in first:
                 first[found] = location
-            elif {location[0], first[found][0]} == {"gateway_ip", "active_ip"}:
+            elif {location[0], first[found][0]} in GATEWAY_AND_HOST:
                 yield self._at(
                     location,
                     f"{found} is gateway_ip as well",
-                    "two hosts: the gateway has to answer when the primary does not",
+                    "two hosts: the gateway has to answer when the other one does not",
                 )
             else:
                 what = f"{found} stands in {self._name(first[found])} already"
@@ -434,9 +330,97 @@ class _Draft:
         if retry > interval:
             yield self._at(
                 ("retry_interval",),
-                f"{_shown(retry)} is longer than ping_interval ({_shown(interval)})",
-                f"a number from 0.05 to {_shown(interval)}",
+                f"{shown(retry)} is longer than ping_interval ({shown(interval)})",
+                f"a number from 0.05 to {shown(interval)}",
             )
+
+    def clashing_roles(self) -> Iterator[Problem]:
+        """Keys that say nothing in this role, and the one address that it needs."""
+        if not isinstance(self.document.data, dict):
+            return
+        role = self.known.get("role", "standby")
+        if role not in list(Role):
+            return
+        foreign: tuple[str, ...] = OF_PRIMARY
+        needed = "active_ip"
+        if role == Role.PRIMARY:
+            foreign, needed = OF_STANDBY, "standby_ip"
+        for key in foreign:
+            if key in self.known:
+                other = "standby" if role == Role.PRIMARY else "primary"
+                yield self._at(
+                    (key,), f'says nothing with "role": "{role}"', f"only on the {other}"
+                )
+        if needed not in self.known:
+            right = Settings.model_fields[needed].description or ""
+            yield self._at((needed,), "is missing", right)
+
+    def unsafe(self, settings: Settings) -> Iterator[Problem]:
+        """Claims of safety that the numbers do not carry; the inequalities are in `safety`."""
+        policy = settings.policy
+        if policy.references_required > len(policy.references):
+            what = f"{policy.references_required} of only {len(policy.references)} references"
+            right = f"a whole number from 1 to {len(policy.references)}"
+            yield self._at(("references_required",), what, right)
+        if policy.guard and not policy.lease:
+            yield from self._unsafe_guard(policy, policy.guard)
+        if policy.lease:
+            yield from self._unsafe_lease(policy.lease, policy.stop_limit_s)
+            for index, check in enumerate(policy.service_checks):
+                if check.trigger:
+                    what = "never takes over: the primary's guard holds the lease for its host"
+                    place = ("service_checks", index, "trigger")
+                    yield self._at(place, what, "false, or no lease")
+        fence = policy.fence
+        if fence and fence.on_failure is FenceFailure.WAIT_FOR_GUARD and not policy.guard:
+            right = '"hold", or a guard on the primary and its numbers in "guard"'
+            yield self._at(("fence", "on_failure"), "there is no guard to wait for", right)
+        if fence and fence.options and len(fence.command) > 1 and "/fence_" in fence.command[0]:
+            what = "fence-agents with arguments do not read their standard input"
+            yield self._at(("fence", "options"), what, "arguments or options, not both")
+        for index, check in enumerate(policy.service_checks):
+            both = set(check.options.get("pass", ())) & set(check.options.get("fail", ()))
+            if check.kind == "command" and both:
+                what = f"exit code {min(both)} means both"
+                where = ("service_checks", index, "fail")
+                yield self._at(where, what, "each code in one of pass and fail")
+
+    def _unsafe_guard(self, policy: Policy, guard: GuardPolicy) -> Iterator[Problem]:
+        standby = policy.role is Role.STANDBY
+        holds = policy.fence is not None and policy.fence.on_failure is FenceFailure.HOLD
+        least_s = takeover_delay_needed_s(policy.verdict_s, guard)
+        if standby and not holds and policy.takeover_delay_s < least_s:
+            what = (
+                f"{policy.takeover_delay_s:g} s is too short: the primary's services may run for"
+                f" {guard.deadline_s:g} s (deadline) and {guard.stop_limit_s:g} s (stop_limit) more"
+            )
+            yield self._at(("takeover_delay",), what, f"at least {least_s:g}, or leave it out")
+        if standby and policy.failback is not Failback.AUTO:
+            what = f'with "{policy.failback}" the primary serves again while this host still does'
+            yield self._at(("failback",), what, '"auto", or a lease')
+        interval_s, rounds = policy.serving_interval_s, policy.recovery_threshold
+        if not standby:
+            interval_s, rounds = safety.SERVING_INTERVAL_S, 1
+        hold_s = boot_hold_needed_s(guard.stop_limit_s, interval_s, rounds)
+        for index, check in enumerate(policy.service_checks):
+            if check.trigger:
+                what = "the guard's gate opens while this host still waits for the service"
+                place = ("service_checks", index, "trigger")
+                yield self._at(place, what, "false, or no guard")
+        if guard.boot_hold_s < hold_s:
+            what = f"{guard.boot_hold_s:g} s is too short for the standby to see it and to stop"
+            yield self._at(("guard", "boot_hold"), what, f"at least {hold_s:g}, on both hosts")
+
+    def _unsafe_lease(self, lease: LeasePolicy, limit_s: float) -> Iterator[Problem]:
+        if lease_margin_s(lease.ttl_s, limit_s) < 2 * lease.ttl_s / RENEWALS:
+            least_s = safety.ttl_needed_s(limit_s)
+            what = f"{lease.ttl_s:g} s leaves no time to stop ({limit_s:g} s) after a lost renewal"
+            right = f"at least {least_s:g}, or a shorter stop_limit"
+            if least_s > TTL_LIMIT_S:
+                right = "a shorter stop_limit in guard"
+            yield self._at(("lease", "ttl"), what, right)
+        if bool(lease.cert) is not bool(lease.key):
+            yield self._at(("lease",), "cert and key belong together", "both or neither")
 
     def _entries(self, *keys: str) -> Iterator[tuple[Location, str]]:
         """The texts under the keys, whether in a list or alone."""
@@ -450,15 +434,41 @@ class _Draft:
                         yield (key, index), entry
 
     def _name(self, location: Location) -> str:
-        """A location in words: key, or key[index] if the file has a list there."""
-        key, *indices = location
-        if not isinstance(self.known.get(str(key)), list):
-            return str(key)
-        return f"{key}{''.join(f'[{index}]' for index in indices)}"
+        """A location in words, as far as the file has it: key, key[0], key.inner, key[0].inner."""
+        key, *steps = location
+        name, value = str(key), self.known.get(str(key))
+        for step in steps:
+            if isinstance(value, list):
+                name += f"[{step}]"
+            elif isinstance(value, dict):
+                name += f".{_shown_key(str(step))}"
+            value = inside(value, step)
+        return name
 
     def _at(self, location: Location, what: str, right: str) -> Problem:
         offset = self.document.member(location).value_at
         return _problem(self.text, offset, self._name(location), what, right)
+
+
+def inside(value: object, step: str | int) -> object:
+    """One step into an object or a list; None where there is nothing."""
+    if isinstance(value, dict):
+        return value.get(step)
+    return value[step] if isinstance(value, list) and isinstance(step, int) else None
+
+
+def keys_at(location: Location) -> tuple[type[Keys], FieldInfo | None]:
+    """The class that a location of pydantic's lies in, and its field."""
+    keys: type[Keys] = Settings
+    first, *rest = location
+    if first == "service_checks" and len(rest) > 1:
+        keys, rest = CHECKS[str(rest[1])], rest[2:]
+    elif first in NESTED and rest:
+        keys = NESTED[str(first)]
+    else:
+        rest = [first]
+    fields = {field.alias or name: field for name, field in keys.model_fields.items()}
+    return keys, fields.get(str(rest[0])) if rest else None
 
 
 # Units and their aliases.
@@ -613,13 +623,5 @@ def _block(path: Path, problem: Problem) -> str:
     )
 
 
-def _shown(value: object) -> str:
-    """A value as JSON writes it, short and safe to print."""
-    text = json.dumps(value, ensure_ascii=False)
-    if not text.isprintable():
-        text = json.dumps(value)
-    return text if len(text) <= VALUE_LIMIT else f"{text[: VALUE_LIMIT - 3]}..."
-
-
 def _shown_key(key: str) -> str:
-    return key if key.isidentifier() and len(key) <= VALUE_LIMIT else _shown(key)
+    return key if key.isidentifier() and len(key) <= VALUE_LIMIT else shown(key)

@@ -18,13 +18,15 @@ from failover_monitor.events import Event, Kind
 from failover_monitor.files import Paths, Recorder, load_intent, take_lock
 from failover_monitor.journal import JournalHandler, notify
 from failover_monitor.loader import Loaded, UnansweredError, UnusableError, load_apart
-from failover_monitor.model import Policy
+from failover_monitor.model import ARMED, Evidence, Policy, Role
 from failover_monitor.monitor import Monitor
 from failover_monitor.probes import KINDS, Probe, ProbeError
 from failover_monitor.systemd import Systemd, boot_id, booted_s, boottime_s
 
 ALIVE_S = 4.0  # WATCHDOG=1 at most so often; with TURN_S well below WatchdogSec=10
-FIRST_LOOK_S = 5.0
+WATCHDOG_S = 10.0  # as in the unit; where stopping is enforced, the stop limit takes its place
+FIRST_LOOK_S, HASTY_LOOK_S = 5.0, 0.5  # the latter when a deadline may already be over
+LEAST_WATCHDOG_S = 0.5
 NAG_S = 60.0  # a bad configuration is said again so often
 
 
@@ -47,8 +49,10 @@ def run(config_path: Path, paths: Paths, *, debug: bool = False) -> int:
         last_good = last_good_config(paths) if serving(intent) else None
         if last_good is None:
             print(error, file=sys.stderr)
-            passing = isinstance(error, UnansweredError | ProbeError)  # worth another start
-            return 1 if passing else os.EX_CONFIG
+            if isinstance(error, UnansweredError | ProbeError):  # worth another start
+                return 1
+            paths.armed.unlink(missing_ok=True)  # nothing of ours runs: no reason for a reset
+            return os.EX_CONFIG
         (config, probe), problem = last_good, str(error)
     recorder = Recorder(paths, JournalHandler(), debug=debug)
     try:
@@ -87,8 +91,14 @@ def slept_s() -> float:
 
 
 def new_probe(policy: Policy) -> Probe:
-    addresses = (*policy.primary, *policy.references)
-    return KINDS["icmp"](addresses, repair=policy.primary, clock=boottime_s)
+    evidence = policy.neighbour_evidence
+    return KINDS["icmp"](
+        policy.watched,
+        repair=policy.watched,
+        neighbours=() if evidence is Evidence.NONE else policy.references,
+        neighbours_always=policy.primary if evidence is Evidence.ALL else (),
+        clock=boottime_s,
+    )
 
 
 class Daemon:
@@ -98,7 +108,7 @@ class Daemon:
         self.config_path = config_path
         self.recorder = recorder
         self.stopping = asyncio.Event()
-        self.systemd = Systemd(policy.services, self._changed)
+        self.systemd = Systemd(policy.services, self._changed, strict=policy.enforced)
         self.monitor = Monitor(
             policy,
             probe=probe,
@@ -112,8 +122,10 @@ class Daemon:
         )
         self._reading = asyncio.Lock()
         self._problem = ""
-        self._alive_s = 0.0
+        self._alive_s, self._alive_every_s = 0.0, ALIVE_S
+        self._shortened = False  # the watchdog, by a stop that an earlier process began
         self._line = ""
+        self._protecting: asyncio.Task[None] | None = None
 
     def resume(self, intent: dict[str, Any]) -> None:
         """Go on where the last process was; what cannot be understood is said and left behind."""
@@ -131,39 +143,80 @@ class Daemon:
         self._tell(Kind.STARTED, events.INFO, f"failover-monitor {__version__} watches")
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self.systemd.run())]
-            loop.add_signal_handler(signal.SIGHUP, lambda: group.create_task(self.reload()))
-            await self.systemd.first_look(FIRST_LOOK_S)
+            loop.add_signal_handler(signal.SIGHUP, lambda: group.create_task(self.reload(group)))
+            enforced = self.monitor.policy.enforced
+            await self.systemd.first_look(HASTY_LOOK_S if enforced else FIRST_LOOK_S)
+            self._set_watchdog()
             self.monitor.turn()
             notify("READY=1")
+            self._protect(group)
             gc.freeze()  # what lives now lives for ever: no collection needs to look at it again
             tasks += [group.create_task(self.monitor.run()), group.create_task(self._nag())]
             await self.stopping.wait()
+            for task in (*tasks, self._protecting):
+                if task:
+                    task.cancel()
+            self.recorder.flag(self.recorder.paths.armed, raised=False)  # we are meant to go
             notify("STOPPING=1")
-            for task in tasks:
-                task.cancel()
-        self._tell(Kind.STOPPED, events.INFO, "stopped; the services stay as they are")
+        self.monitor.protections.leave()
+        self._tell_stopped()
         self.recorder.state_word("unknown")
 
-    async def reload(self) -> None:
+    def _protect(self, group: asyncio.TaskGroup) -> None:
+        """Keep the service checks of the present policy going."""
+        if self._protecting:
+            self._protecting.cancel()
+        self._protecting = group.create_task(self.monitor.protections.run())
+
+    def _set_watchdog(self) -> None:
+        """Who enforces a stop limit is reset when it is over; see `Monitor.trusted`.
+
+        A process that was killed in the middle of a stop gets what the last one had left.
+        """
+        monitor = self.monitor
+        policy = monitor.policy
+        full_s = limit_s = policy.stop_limit_s if policy.enforced else WATCHDOG_S
+        if not monitor.trusted:
+            left_s = monitor.state.ending_s + full_s - boottime_s()
+            limit_s = min(full_s, max(LEAST_WATCHDOG_S, left_s))
+        self._alive_every_s = min(ALIVE_S, full_s / 10)
+        self._shortened = limit_s < full_s
+        notify(f"WATCHDOG_USEC={int(limit_s * 1e6)}")
+
+    def _tell_stopped(self) -> None:
+        sentence = "stopped; the services stay as they are"
+        if self.monitor.policy.enforced and self.monitor.state.phase in ARMED:
+            sentence = "stopped; the services run on, and nobody guards them"
+            self._tell(Kind.STOPPED, events.WARNING, sentence)
+            return
+        self._tell(Kind.STOPPED, events.INFO, sentence)
+
+    async def reload(self, group: asyncio.TaskGroup) -> None:
         """Read the configuration again; a bad one changes nothing."""
         async with self._reading:
             now_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
             notify(f"RELOADING=1\nMONOTONIC_USEC={now_us}")
             try:
                 config = await asyncio.to_thread(load_apart, self.config_path)
+                if config.policy.role is not self.monitor.policy.role:
+                    raise UnusableError("another role needs a restart, not a reload")
                 probe = self._probe_for(config.policy)
-            except (UnusableError, ProbeError) as error:
+            except (UnusableError, ProbeError, OSError) as error:  # OSError: no descriptor is free
                 self.complain(str(error))
             else:
                 self._problem = self.monitor.status.remark = ""
                 self.monitor.reload(config.policy, probe)
+                self.systemd.strict = config.policy.enforced
+                self._set_watchdog()
+                self._protect(group)
+                self._look_at_enforcement()
                 self.recorder.last_good_config(config.text)
                 self._tell(Kind.CONFIG, events.INFO, f"{self.config_path} was read again")
             notify("READY=1")
 
     def _probe_for(self, new: Policy) -> Probe:
         old = self.monitor.policy
-        same = (old.primary, old.references) == (new.primary, new.references)
+        same = old.watched == new.watched and old.neighbour_evidence is new.neighbour_evidence
         return self.monitor.probe if same else new_probe(new)
 
     def complain(self, problem: str) -> None:
@@ -176,19 +229,33 @@ class Daemon:
 
     async def _nag(self) -> None:
         while True:
+            self._look_at_enforcement()
             await asyncio.sleep(NAG_S)
             if self._problem:
                 self.complain(self._problem)
 
+    def _look_at_enforcement(self) -> None:
+        """Without the drop-ins of install.sh nobody resets this host, and nothing is gated."""
+        policy = self.monitor.policy
+        gated = policy.services if policy.role is Role.PRIMARY else ()
+        wanted = self.recorder.paths.drop_ins(gated) if policy.enforced else ()
+        missing = [str(path) for path in wanted if not path.exists()]
+        if missing and not self._problem:
+            remark = f"stopping cannot be enforced, run install.sh again: no {', '.join(missing)}"
+            self.monitor.status.remark = remark
+            self._tell(Kind.UNENFORCED, events.CRITICAL, remark)
+
     def _changed(self) -> None:
         self.monitor.wake.set()
 
-    def _alive(self, line: str) -> None:
+    def _alive(self, line: str, trusted: bool, at_once: bool) -> None:
         now_s = boottime_s()
         if line != self._line:
             self._line = line
             notify(f"STATUS={line}")
-        if now_s - self._alive_s >= ALIVE_S:
+        if trusted and self._shortened:
+            self._set_watchdog()
+        if trusted and (at_once or now_s - self._alive_s >= self._alive_every_s):
             self._alive_s = now_s
             notify("WATCHDOG=1")
 

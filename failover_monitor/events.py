@@ -10,20 +10,26 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from failover_monitor.model import (
+    ENDING,
     PATIENCE_S,
     RUNS,
     SERVING,
+    CheckSeen,
     Effect,
+    FenceSeen,
+    Fencing,
     Notice,
-    PairState,
+    Outcome,
     Phase,
-    Policy,
+    Role,
     Told,
     Transition,
     Unit,
     UnitSeen,
+    Verb,
     Verdict,
 )
+from failover_monitor.table import Facts, memory_of, triggers
 
 DEBUG, INFO, WARNING, ERROR, CRITICAL = (
     logging.DEBUG,
@@ -32,7 +38,10 @@ DEBUG, INFO, WARNING, ERROR, CRITICAL = (
     logging.ERROR,
     logging.CRITICAL,
 )
+SOON_S = 1.0  # a takeover that waits for no longer is no news
+CALM = frozenset({Phase.UNKNOWN, Phase.STANDBY})
 DOWN = frozenset({Unit.STOPPED, Unit.FAILED})
+STANDS_IN = SERVING | {Phase.FAILBACK}
 STAYS = RUNS | {Unit.STOPPING, Unit.UNKNOWN}  # may still serve
 
 
@@ -55,6 +64,15 @@ class Kind(Enum):
     STOP_OVERDUE = "0805a6d28caf49698d52782b7c5d5b3a"  # failback, and ours will not stop
     CONFIG = "e2875143d4274a2e82bcc62487d48627"  # the configuration was read again
     CONFIG_BAD = "745dcc1676914321bb7fa79286c89b65"  # it is bad; the last good one goes on
+    TWO_ACTIVE = "a1935a4e7e654517812408dd756f7b52"  # the primary's service answers while ours runs
+    VETO = "b83e843c9765472db015b696ba241a3c"  # the primary is silent, its service is not
+    CLAIM = "b8ee45ee763d46c4b5a498011d23b295"  # a takeover waits for fence or lease
+    FENCE = "c2f5d109a6af497e82f37236ee901427"  # the fence command: begun, done, failed
+    LEASE = "330197bad8db47418c2ef5ae520938e1"  # the lease: ours, or not any more
+    SERVICE_CHECK = "44003ae0075b4bc498352df8e18297d2"  # a service check changed its answer
+    FLAPPING = "21ee0c71c1514f57b1e95a7a0ca975eb"  # too many takeovers: an operator must look
+    GATED = "870aaa8e2c16499388e2562745b738a0"  # the guard holds the services back
+    UNENFORCED = "6a5a6e067bab4c119f3d4f4f5903c74d"  # drop-ins of install.sh are missing
     INTENT_ENDED = "1b34308668564abcace39837a3f22306"  # a reboot ended a takeover
     SUMMARY = "a11eb831914e40f68acc77a4181cf38f"  # every ten minutes
 
@@ -81,15 +99,18 @@ LEVELS = {
 }
 
 
-def of_told(told: Told, *, near_miss_s: float, references_left: int) -> Event:
-    """The detector's notice as an event; a suspicion longer than `near_miss_s` is told at INFO."""
+def of_told(told: Told, *, near_miss_s: float, blind: bool) -> Event:
+    """The detector's notice as an event; a suspicion longer than `near_miss_s` is told at INFO.
+
+    `blind`: too few references answer for any takeover.
+    """
     fields = {"NOTICE": told.notice.value, "EVIDENCE": told.why}
     if told.subject:
         fields["SUBJECT"] = told.subject
     if told.notice is Notice.REFERENCE_SILENT:
         sentence = f"reference {told.subject} is silent: {told.why}"
-        if references_left == 0:
-            sentence += "; without any reference no takeover can happen"
+        if blind:
+            sentence += "; as it is no takeover can happen"
         return Event(Kind.REFERENCE, WARNING, sentence, fields)
     kind, level, words = LEVELS[told.notice]
     if told.notice is Notice.CLEARED and told.gap_s > near_miss_s:
@@ -106,7 +127,7 @@ def of_told(told: Told, *, near_miss_s: float, references_left: int) -> Event:
 def of_transition(transition: Transition, evidence: str) -> Event:
     """A change of phase: its sentence, and the evidence behind it."""
     source, target, because = transition.source, transition.target, transition.because
-    serious = target in SERVING or source in SERVING or target is Phase.FAILBACK
+    serious = not {source, target} <= CALM
     return Event(
         Kind.TRANSITION,
         WARNING if serious else INFO,
@@ -117,9 +138,48 @@ def of_transition(transition: Transition, evidence: str) -> Event:
 
 def of_effect(effect: Effect, tries: int) -> Event:
     """A wish that goes to systemd now."""
+    fields = {"UNIT": effect.service, "VERB": effect.verb.value}
+    if effect.verb is Verb.KILL:
+        sentence = f"kill {effect.service}: it has not stopped in time"
+        return Event(Kind.ASKED, ERROR, sentence, fields)
     again = f" (try {tries + 1})" if tries else ""
-    sentence = f"{effect.verb} {effect.service}{again}"
-    return Event(Kind.ASKED, INFO, sentence, {"UNIT": effect.service, "VERB": effect.verb.value})
+    return Event(Kind.ASKED, INFO, f"{effect.verb} {effect.service}{again}", fields)
+
+
+def of_fence(before: FenceSeen, now: FenceSeen) -> Event | None:
+    """What became of the fence command between two looks."""
+    if before.state is now.state or now.state is Fencing.IDLE:
+        return None
+    fields = {"FENCE": now.state.value, "WHY": now.why}
+    match now.state:
+        case Fencing.DONE:
+            return Event(Kind.FENCE, WARNING, "the fence succeeded: the primary is off", fields)
+        case Fencing.FAILED:
+            sentence = f"the fence failed {now.tries} times: {now.why}"
+            return Event(Kind.FENCE, ERROR, sentence, fields)
+        case _:
+            return Event(Kind.FENCE, WARNING, "the primary is being fenced", fields)
+
+
+def of_lease(held: bool, why: str) -> Event:
+    """The lease became ours, or is ours no more."""
+    words = "the lease is ours" if held else "the lease is not ours"
+    sentence = f"{words}: {why}" if why else words
+    return Event(Kind.LEASE, INFO if held else WARNING, sentence, {"WHY": why})
+
+
+def of_service_check(before: Outcome | None, seen: CheckSeen) -> Event:
+    """One run of a service check; a change of its answer is news."""
+    calm = before is seen.outcome or (before is None and seen.outcome is Outcome.PASS)
+    level = DEBUG if calm else INFO if seen.outcome is Outcome.PASS else WARNING
+    answer = {
+        Outcome.PASS: "passes",
+        Outcome.FAIL: "fails",
+        Outcome.UNKNOWN: "cannot tell",
+    }[seen.outcome]
+    fields = {"CHECK": seen.name, "OUTCOME": seen.outcome.value, "WHY": seen.why}
+    sentence = f"service check {seen.name} {answer}: {seen.why}"
+    return Event(Kind.SERVICE_CHECK, level, sentence, fields)
 
 
 def of_units(
@@ -144,31 +204,74 @@ def of_units(
             yield Event(Kind.SERVICE, level, f"{unit.name} is {unit.state}{why}", fields)
 
 
-def attention(
-    policy: Policy,
-    state: PairState,
-    verdict: Verdict,
-    units: tuple[UnitSeen, ...],
-    now_s: float,
-) -> Iterator[Event]:
-    """What an operator should mend, as things stand now: CRITICAL if both hosts may serve."""
-    asked_s = {memory.name: memory.asked_s for memory in state.services}
-    for unit in units:
+def attention(facts: Facts, *, passing: tuple[str, ...], lease_why: str) -> Iterator[Event]:
+    """What an operator should mend, as things stand now: CRITICAL if nobody or both may serve.
+
+    `passing`: the service checks that the primary passes right now.
+    """
+    for unit in facts.seen.units:
         fields = {"UNIT": unit.name, "UNIT_STATE": unit.state.value}
-        waited_s = now_s - max(state.since_s, asked_s.get(unit.name, 0.0))
-        if state.phase in SERVING and unit.state is Unit.FAILED:
-            sentence = f"{unit.name} does not run: {unit.why}"
-            yield Event(Kind.SERVICE_FAILED, ERROR, sentence, fields)
-        elif verdict is Verdict.UP and state.phase is Phase.STANDBY and unit.state in RUNS:
-            sentence = f"possibly two active: {unit.name} runs here while the primary answers"
-            yield Event(Kind.FOREIGN, CRITICAL, sentence, fields)
-        elif verdict is Verdict.UP and state.phase in SERVING and unit.state in RUNS:
-            sentence = (
-                f"possibly two active: the primary answers and {unit.name} runs here, failback is"
-                f" {policy.failback}; give it back with: failover-monitor failback"
-            )
-            yield Event(Kind.FAILBACK_WAITS, CRITICAL, sentence, fields)
-        elif state.phase is Phase.FAILBACK and unit.state in STAYS and waited_s >= PATIENCE_S:
-            seconds = now_s - state.since_s
-            sentence = f"possibly two active: {unit.name} has not stopped for {seconds:.0f} s"
-            yield Event(Kind.STOP_OVERDUE, CRITICAL, sentence, fields)
+        for kind, level, sentence in of_one_service(unit, facts, passing):
+            yield Event(kind, level, sentence, fields)
+    for kind, level, sentence in of_waiting(facts, lease_why):
+        yield Event(kind, level, sentence, {"VERDICT": facts.seen.verdict.value})
+
+
+Found = tuple[Kind, int, str]
+
+
+def of_one_service(unit: UnitSeen, facts: Facts, passing: tuple[str, ...]) -> Iterator[Found]:
+    """A service that runs where or when it should not, or does not where it should."""
+    phase, up = facts.state.phase, facts.seen.verdict is Verdict.UP
+    well = facts.seen.service is Verdict.UP
+    name, runs = unit.name, unit.state in RUNS
+    if phase in SERVING and unit.state is Unit.FAILED:
+        yield Kind.SERVICE_FAILED, ERROR, f"{name} does not run: {unit.why}"
+    elif phase in STANDS_IN and runs and passing:
+        told = ", ".join(passing)
+        sentence = f"two active: {name} runs here, and the primary passes {told}"
+        yield Kind.TWO_ACTIVE, CRITICAL, sentence
+    elif phase is Phase.STANDBY and runs and up:
+        sentence = f"possibly two active: {name} runs here while the primary answers"
+        yield Kind.FOREIGN, CRITICAL, sentence
+    elif phase in SERVING and runs and up and not (triggers(facts) and not well):
+        sentence = (
+            f"possibly two active: the primary answers and {name} runs here, failback is"
+            f" {facts.policy.failback}; give it back with: failover-monitor failback"
+        )
+        yield Kind.FAILBACK_WAITS, CRITICAL, sentence
+    elif phase in ENDING and unit.state in STAYS:
+        asked_s = memory_of(unit, facts.state).asked_s
+        if facts.seen.now_s - max(facts.state.since_s, asked_s) >= PATIENCE_S:
+            seconds = facts.seen.now_s - facts.state.since_s
+            sentence = f"possibly two active: {name} has not stopped for {seconds:.0f} s"
+            yield Kind.STOP_OVERDUE, CRITICAL, sentence
+    elif phase is Phase.GATED and runs:
+        yield Kind.GATED, CRITICAL, f"{name} runs here, although this host may not serve"
+
+
+def of_waiting(facts: Facts, lease_why: str) -> Iterator[Found]:
+    """Why nobody serves although the primary is silent, or this host holds its services back."""
+    state, seen, policy = facts.state, facts.seen, facts.policy
+    down = seen.verdict is Verdict.DOWN and state.phase not in SERVING
+    if down and seen.vetoes:
+        yield Kind.VETO, WARNING, f"no takeover: {'; '.join(seen.vetoes)}"
+    if state.flapping and policy.role is Role.STANDBY:
+        sentence = (
+            f"{policy.max_takeovers} takeovers within {policy.flap_window_s:g} s: no more before"
+            " an operator says: failover-monitor ack"
+        )
+        yield Kind.FLAPPING, CRITICAL, f"no takeover: {sentence}" if down else sentence
+    if state.phase is Phase.CLAIM and seen.now_s - state.since_s >= SOON_S:
+        fence = seen.fence
+        waits = [f"lease: {lease_why}"] if seen.now_s >= seen.serve_until_s else []
+        if policy.fence and not state.fenced and not waits:
+            waits.append(f"fence: {fence.state}, {fence.why or 'no answer yet'}")
+        lasting = seen.now_s - state.since_s >= PATIENCE_S or fence.state is Fencing.FAILED
+        level = CRITICAL if lasting else WARNING
+        yield Kind.CLAIM, level, f"the takeover waits for {'; '.join(waits) or 'nothing more'}"
+    if state.phase is Phase.GATED and not seen.host_stopping:
+        why = (
+            f"lease: {lease_why}" if policy.lease else "no answer from a reference for long enough"
+        )
+        yield Kind.GATED, WARNING, f"the services are held back: {why}"

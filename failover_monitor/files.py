@@ -27,6 +27,7 @@ log = logging.getLogger("failover_monitor")
 LOCK_TRIES, LOCK_PAUSE_S = 5, 0.05
 QUEUE_LINES = 10_000  # waiting for the disk; more are dropped and counted
 EVENTS_BYTES = 2_000_000  # then events.jsonl becomes events.jsonl.1
+# What every version has written; what came later has a default where it is read.
 INTENT_KEYS = frozenset(
     {"boot_id", "phase", "since_s", "settled", "seen", "ours", "services"}
     | {"verdict", "verdict_since_s", "why"}
@@ -71,6 +72,31 @@ class Paths:
     @property
     def failback_request(self) -> Path:
         return self.run / "failback.request"
+
+    @property
+    def ack_request(self) -> Path:
+        return self.run / "ack.request"
+
+    @property
+    def permit(self) -> Path:
+        """It exists: managed services may start here (ConditionPathExists= in their drop-ins)."""
+        return self.run / "permit"
+
+    @property
+    def armed(self) -> Path:
+        """It exists: services may run here, so a dead monitor resets this host."""
+        return self.run / "armed"
+
+    def drop_ins(self, gated: Iterable[str]) -> Iterable[Path]:
+        """What install.sh puts where stopping is enforced, and a gate for each of these units."""
+        units = self.root / "etc/systemd/system"
+        yield units / "failover-monitor.service.d/50-guard.conf"
+        for unit in gated:
+            yield units / f"{unit}.d/50-failover-monitor-gate.conf"
+
+    @property
+    def time_left(self) -> Path:
+        return self.run / "serve-until"
 
     @property
     def events(self) -> Path:
@@ -313,6 +339,25 @@ class Recorder:
     def intent(self, document: dict[str, Any]) -> bool:
         """Before anything acts on a decision it lies in /run; history follows when it can."""
         return self._keep(self.paths.intent(), json.dumps(document) + "\n")
+
+    def flag(self, path: Path, *, raised: bool) -> None:
+        """A file that means something by being there."""
+        if raised:
+            if not path.exists():
+                self._attempt(path, partial(replace_file, path, ""))
+        else:
+            self._attempt(path, partial(path.unlink, missing_ok=True))
+
+    def keep_time(self, until_s: float) -> None:
+        """When services here must stop, for the next process of this boot."""
+        path = self.paths.time_left
+        self._attempt(path, partial(replace_file, path, f"{until_s!r}\n"))
+
+    def kept_time(self) -> float | None:
+        try:
+            return float(self.paths.time_left.read_text())
+        except (OSError, ValueError):
+            return None
 
     def last_good_config(self, text: str) -> None:
         self._keep(self.paths.last_good_config(), text, mode=0o640)

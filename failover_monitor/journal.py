@@ -11,8 +11,9 @@ import select
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 
-from systemd import daemon, journal
+from systemd import journal
 
 log = logging.getLogger("failover_monitor")
 
@@ -84,14 +85,24 @@ def notify(state: str) -> None:
     address = os.environ.get("NOTIFY_SOCKET", "")
     if address.startswith("@"):  # an abstract socket
         address = "\0" + address[1:]
-    if address and room(address, 0.0):
-        with suppress(OSError):
-            daemon.notify(state)
+    if address:
+        with suppress(OSError):  # nobody listens, or its queue is full
+            _door().sendto(state.encode(), address)
+
+
+@cache
+def _door() -> socket.socket:
+    """Open for good: without a free descriptor the watchdog must hear of us all the same."""
+    return socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
 
 
 def room(address: str, wait_s: float) -> bool:
     """Whether the datagram socket at `address` has, or gets within `wait_s`, room for one more."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as probe:
+    try:
+        probe = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    except OSError:  # no descriptor is free
+        return False
+    with probe:
         try:
             probe.connect(address)
         except OSError:

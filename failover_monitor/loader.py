@@ -10,10 +10,12 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
-from failover_monitor.model import Failback, Foreign, Policy
+from failover_monitor.model import Policy
 
 READ_S = 20.0  # limit for the child
 
@@ -58,9 +60,22 @@ def load_apart(path: Path) -> Loaded:
 
 def policy_from(plain: dict[str, Any]) -> Policy:
     """A policy as JSON has it, made a policy again."""
-    lists = {name: tuple(value) for name, value in plain.items() if isinstance(value, list)}
-    failback, foreign = Failback(plain["failback"]), Foreign(plain["foreign_start"])
-    return Policy(**{**plain, **lists, "failback": failback, "foreign_start": foreign})
+    made: Policy = made_of(Policy, plain)
+    return made
+
+
+def made_of(kind: Any, plain: Any) -> Any:
+    """A value of this type from what JSON made of one: dataclasses, tuples, enums, None."""
+    if plain is None or kind is Any:
+        return plain
+    if isinstance(kind, UnionType):  # X | None
+        return made_of(next(part for part in get_args(kind) if part is not NoneType), plain)
+    if get_origin(kind) is tuple:
+        return tuple(made_of(get_args(kind)[0], part) for part in plain)
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        types = get_type_hints(kind)
+        return kind(**{name: made_of(types[name], part) for name, part in plain.items()})
+    return kind(plain) if isinstance(kind, type) and issubclass(kind, StrEnum) else plain
 
 
 def main() -> int:

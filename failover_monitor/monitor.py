@@ -7,25 +7,35 @@ crash at any point the record says at least as much as the world does.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from failover_monitor import events
+from failover_monitor.contact import Contact
+from failover_monitor.decision import adopt, decide
 from failover_monitor.detector import Detector
 from failover_monitor.events import Event, Kind
 from failover_monitor.files import Recorder
-from failover_monitor.machine import WANTED, adopt, decide, next_due_s
 from failover_monitor.model import (
+    ARMED,
+    AT_REST,
+    ENDING,
+    INF,
     SERVING,
     Answer,
     Decision,
     Effect,
+    FenceSeen,
+    GuardPolicy,
     Memory,
     Observation,
+    Outcome,
     PairState,
     Phase,
     Policy,
+    Role,
     Round,
     Transition,
     UnitSeen,
@@ -33,7 +43,10 @@ from failover_monitor.model import (
     Verdict,
 )
 from failover_monitor.probes import Probe
-from failover_monitor.status import WORDS, Status
+from failover_monitor.protections import Protections
+from failover_monitor.services import next_due_s
+from failover_monitor.status import Status, word
+from failover_monitor.table import WANTED, Facts
 
 TURN_S = 3.0  # a turn at least so often: a third of WatchdogSec
 STATUS_S = 15.0  # status.json is written anew so often, so that its age says something
@@ -41,6 +54,9 @@ STATUS_SOON_S = 1.0  # and while something goes on
 SLEPT_S = 1.0  # a suspend that matters
 SUMMARY_S = 600.0
 ATTENTION_S = 60.0  # what should be mended is told again so often
+DECISIONS = 10  # in one turn, at most: what still changes then waits for the next one
+KEPT = WANTED.keys() | {Phase.SERVING}  # phases in which the next process goes on
+LEASED = SERVING | {Phase.CLAIM, Phase.FAILBACK}  # in these a standby wants the lease
 
 
 class Services(Protocol):
@@ -51,6 +67,16 @@ class Services(Protocol):
     def seen(self) -> tuple[UnitSeen, ...]: ...
     def ask(self, effect: Effect) -> None: ...
     def watch(self, units: Sequence[str]) -> None: ...
+    def populated(self, name: str) -> bool | None: ...
+
+
+@dataclass(slots=True)
+class ToldOf:
+    """What was last told of the protections; only a change is news."""
+
+    outcomes: dict[str, Outcome] = field(default_factory=dict)  # of service checks
+    fence: FenceSeen = FenceSeen()  # noqa: RUF009, frozen
+    held: bool = False  # the lease
 
 
 class Monitor:
@@ -67,7 +93,9 @@ class Monitor:
         slept: Callable[[], float],
         boot_id: str,
         booted_s: float,
-        alive: Callable[[str], None],
+        alive: Callable[[str, bool, bool], None],
+        protections: Protections | None = None,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         now_s = clock()
         self.policy = policy
@@ -76,33 +104,49 @@ class Monitor:
         self.recorder = recorder
         self.clock = clock
         self.slept = slept
+        self.wall = wall
         self.wake = asyncio.Event()
+        self.protections = protections or Protections(policy, clock, self.wake.set)
         self.state = PairState(since_s=now_s)
         self.status = Status()
         self._boot_id = boot_id
-        self._alive = alive  # tells systemd that we turn, and one line of how things stand
+        self._alive = alive  # one line for systemd; whether it may trust us; and at once?
         self._grace_until_s = booted_s + policy.startup_grace_s
-        self.detector = Detector(policy, now_s, grace_until_s=self._grace_until_s)
+        self.detector = detector_of(policy)(policy, now_s, grace_until_s=self._grace_until_s)
+        self._proven_until_s = (
+            now_s + guard_of(policy).deadline_s
+        )  # by an earlier proof, or by grace
+        self._kept_until_s = 0.0  # as written down
+        self._seen = Observation(now_s=now_s, verdict=Verdict.UNKNOWN)
+        self._answered_s = now_s  # when the primary answered last, or the watch began
+        self._proven_s = -INF  # when the newest echo that it answered was sent
         self._units: tuple[UnitSeen, ...] = ()
         self._arrived: list[Answer] = []  # since the last look
         self._turned_s, self._slept_s = now_s, slept()
         self._intent: dict[str, Any] = {}
         self._status_due_s = self._status_written_s = now_s
         self._summary_due_s = now_s + SUMMARY_S
-        self._attention: set[tuple[Kind, str]] = set()
+        self._told_of = ToldOf()
+        self._by_the_wall: dict[float, float] = {}  # takeovers
+        self._attention: set[tuple[object, ...]] = set()
         self._attention_due_s = 0.0
 
     # Coming and going.
 
     def resume(self, intent: dict[str, Any]) -> None:
         """Go on where an earlier process of the same boot was; another boot's intent is history."""
-        serving = intent["phase"] in SERVING
+        phase = Phase(intent["phase"])
+        now_s, wall_s = self.clock(), self.wall()
+        takeovers = tuple(now_s - max(0.0, wall_s - at) for at in intent.get("takeovers", ()))
+        flapping = intent.get("flapping", False)
+        history = PairState(since_s=now_s, takeovers=takeovers, flapping=flapping)
         if intent["boot_id"] != self._boot_id:
-            if serving:
+            self.state = history
+            if phase in SERVING:
                 sentence = "this host rebooted while it served: that takeover is over"
                 self._tell(Event(Kind.INTENT_ENDED, events.WARNING, sentence))
             return
-        now_s = self.clock()
+        serving = phase in SERVING
         verdict = Verdict(intent["verdict"]) if serving else Verdict.UNKNOWN
         memories = tuple(
             Memory(m["name"], Verb(m["asked"]) if m["asked"] else None, m["asked_s"])
@@ -110,22 +154,34 @@ class Monitor:
             else Memory(m["name"], finished=True)
             for m in intent["services"]
         )
-        phase = Phase(intent["phase"])
-        state = PairState(phase=phase, settled=intent["settled"], services=memories)
-        if phase not in WANTED:
+        state = replace(
+            history,
+            phase=phase,
+            settled=intent["settled"],
+            services=memories,
+            fenced=intent.get("fenced", False),
+            ending_s=intent.get("ending_s", 0.0),
+        )
+        if phase not in KEPT or intent.get("role", Role.STANDBY) != self.policy.role:
             state = replace(state, phase=Phase.UNKNOWN)
-        since_s = intent["since_s"] if phase in WANTED else now_s
+        since_s = intent["since_s"] if state.phase in KEPT else now_s
         self.state = replace(adopt(state, self.policy), since_s=since_s)
         self.detector = self._new_detector(verdict, seen=intent["seen"])
         if serving:
             self.status.why = intent["why"]
             self.detector.verdict_since_s = intent["verdict_since_s"]
+        if state.phase in ARMED and (until_s := self.recorder.kept_time()) is not None:
+            self._proven_until_s = min(self._proven_until_s, until_s)
         self.services.watch(self._watched())
 
     def reload(self, policy: Policy, probe: Probe) -> None:
         """Go on under a new configuration: the phase stays; evidence stays if it still means it."""
-        old = self.policy
+        old, seen = self.policy, self._seen
         self.policy = policy
+        # What was proven until now counts on; where nothing had to be, there is time for a proof.
+        fresh_s = seen.now_s + (policy.lease.ttl_s if policy.lease else guard_of(policy).deadline_s)
+        until_s = fresh_s if seen.serve_until_s == INF else seen.serve_until_s
+        self._proven_until_s = max(self._proven_until_s, until_s)
         self.state = adopt(self.state, policy)
         self._grace_until_s += policy.startup_grace_s - old.startup_grace_s
         if probe is not self.probe:
@@ -142,6 +198,9 @@ class Monitor:
             since_s = self.detector.verdict_since_s
             self.detector = self._new_detector(verdict, seen=same and self.detector.seen)
             self.detector.verdict_since_s = since_s
+        protections = Protections(policy, self.clock, self.wake.set, before=self.protections)
+        self.protections.leave(protections)
+        self.protections = protections
         self.services.watch(self._watched())
         self.refresh()
 
@@ -150,15 +209,16 @@ class Monitor:
         self._status_due_s = 0.0
         self.wake.set()
 
-    def _new_detector(self, verdict: Verdict, *, seen: bool) -> Detector:
+    def _new_detector(self, verdict: Verdict, *, seen: bool) -> Detector | Contact:
         now_s = self.clock()
-        detector = Detector(
+        detector = detector_of(self.policy)(
             self.policy,
             now_s,
             verdict=verdict,
             seen=seen,
             grace_until_s=self._grace_until_s,
             number=self.detector.number,
+            heard=self.detector.heard_references,
         )
         detector.serve(self.state.phase in SERVING, now_s)
         return detector
@@ -180,8 +240,12 @@ class Monitor:
 
     def due_s(self) -> float:
         """When the next turn is due, whatever happens before."""
+        turn_s = min(TURN_S, self.policy.stop_limit_s / 4) if self.policy.enforced else TURN_S
         return min(
-            self._turned_s + TURN_S, self.detector.due_s, next_due_s(self.state, self._turned_s)
+            self._turned_s + turn_s,
+            self.detector.due_s,
+            self.protections.due_s,
+            next_due_s(self.state, self._seen, self.policy),
         )
 
     def _listen(self, probe: Probe) -> None:
@@ -203,13 +267,13 @@ class Monitor:
         """Look, decide, record, act; again for as long as that changes anything."""
         now_s = self._turned_s = self.clock()
         self.look(now_s)
-        changed = True
-        while changed:
-            seen = self.observe(now_s)
+        for _ in range(DECISIONS):
+            seen = self._seen = self.observe(now_s)
             decision = decide(self.state, seen, self.policy)
-            changed = decision.transition is not None or decision.effects != ()
             self.record(decision, seen)
             self.act(decision)
+            if decision.transition is None and not decision.effects:
+                break
         self._keep_current(now_s)
 
     def look(self, now_s: float) -> None:
@@ -219,31 +283,58 @@ class Monitor:
             self.detector.suspended(slept_s, now_s)
         arrived, self._arrived = [*self._arrived, *self.probe.receive()], []
         for answer in arrived:
+            if answer.address in self.policy.primary and not answer.error:
+                self._answered_s = now_s
+                self._proven_s = max(self._proven_s, answer.sent_s)
             self.status.answered(answer, now_s)
             self.detector.answered(answer, now_s)
         if round_ := self.detector.tick(now_s):
             self.detector.sent(round_, self._send(round_))
+        silent = self.detector.suspicious or self.detector.verdict is not Verdict.UP
+        self.protections.look(now_s, proven_s=self._proven_s, silent=silent)
 
     def observe(self, now_s: float) -> Observation:
         """All that the machine is told."""
-        detector = self.detector
+        detector, protections = self.detector, self.protections
+        requests, health = self.recorder.paths, protections.health
+        service, service_since_s, _ = health.service
+        silent = detector.verdict is Verdict.DOWN and self.policy.role is Role.STANDBY
+        leased = self.policy.role is Role.PRIMARY and self.policy.lease is not None
         return Observation(
             now_s=now_s,
             verdict=detector.verdict,
             verdict_since_s=detector.verdict_since_s,
-            answering_since_s=detector.answering_since_s,
+            answering_since_s=protections.leased_since_s if leased else detector.answering_since_s,
             units=self.services.seen(),
             host_stopping=self.services.host_stopping,
             failback_asked=self.state.phase in SERVING
             and detector.verdict is Verdict.UP
-            and self.recorder.paths.failback_request.exists(),
+            and requests.failback_request.exists(),
+            acknowledged=self.state.flapping and requests.ack_request.exists(),
+            vetoes=health.vetoes(self._answered_s) if silent else (),
+            service=service,
+            service_since_s=service_since_s,
+            healthy_since_s=health.healthy_since_s,
+            fence=protections.fence_seen,
+            serve_until_s=self._serve_until_s(),
         )
+
+    def _serve_until_s(self) -> float:
+        """When services here must begin to stop: by the lease, else by the guard's last contact."""
+        until_s = self.protections.lease_until_s
+        if isinstance(self.detector, Contact) and not self.policy.lease:
+            until_s = self.detector.proof_s + self.detector.deadline_s
+        at_first = self.policy.role is Role.PRIMARY and self.state.phase is Phase.UNKNOWN
+        if self.state.phase in ARMED or at_first:  # what was proven before this process counts
+            until_s = max(until_s, self._proven_until_s)
+        return until_s
 
     def record(self, decision: Decision, seen: Observation) -> None:
         """Write down what was seen and decided, before anything acts on it."""
         before, self.state = self.state, decision.state
         self._tell_evidence()
-        ours = before.phase in SERVING and not seen.host_stopping
+        self._tell_protections(seen)
+        ours = before.phase in (*SERVING, Phase.OPENING) and not seen.host_stopping
         started = frozenset(self.policy.services if ours else ())
         for event in events.of_units(self._units, seen.units, started):
             self._tell(event)
@@ -252,30 +343,53 @@ class Monitor:
         self._units = seen.units
         if decision.transition:
             self._tell_transition(decision.transition)
-        self.recorder.state_word(WORDS[self.detector.verdict])
+        self._keep_flags(seen)
+        self.recorder.state_word(
+            word(self.policy.role, self.detector.verdict, decision.state.phase)
+        )
         self._keep_intent()
         tries = {memory.name: memory.tries for memory in before.services}
         for effect in decision.effects:
             self._tell(events.of_effect(effect, tries.get(effect.service, 0)))
 
     def act(self, decision: Decision) -> None:
-        """Ask systemd for what should be; the next look shows what came of it."""
+        """Ask for what should be; the next look shows what came of it."""
         for effect in decision.effects:
             self.services.ask(effect)
-        self.detector.serve(self.state.phase in SERVING, self.clock())
-        if self.detector.verdict is not Verdict.UP:  # a wish to fail back ends with its reason
-            self.recorder.paths.failback_request.unlink(missing_ok=True)
-        if decision.transition and self.state.phase not in SERVING:
+        phase, requests, verdict = self.state.phase, self.recorder.paths, self.detector.verdict
+        self.detector.serve(phase in SERVING, self.clock())
+        self._want(phase)
+        if verdict is not Verdict.UP:  # a wish to fail back ends with its reason
+            requests.failback_request.unlink(missing_ok=True)
+        if not self.state.flapping:
+            requests.ack_request.unlink(missing_ok=True)
+        if decision.transition and phase not in SERVING:
             self.services.watch(self._watched())
-            self.recorder.paths.failback_request.unlink(missing_ok=True)
+            requests.failback_request.unlink(missing_ok=True)
+
+    def _want(self, phase: Phase) -> None:
+        """What should protect us in this phase.  The lease comes first: who has it may fence."""
+        guards = self.policy.role is Role.PRIMARY
+        idle = all(unit.state in AT_REST for unit in self._units)
+        leaves = self.services.host_stopping and idle
+        down = self.detector.verdict is Verdict.DOWN
+        leased = self._turned_s < self.protections.lease_until_s
+        self.protections.want(
+            lease=(guards or phase in LEASED) and not leaves,
+            fence=leased
+            and not self.state.fenced
+            and not self.services.host_stopping
+            # To stand in for a silent primary goes on calling for a fence that has failed.
+            and (phase is Phase.CLAIM or (phase in SERVING and down)),
+            hurry=self.detector.suspicious or down or phase in SERVING,
+        )
 
     def _send(self, round_: Round) -> dict[str, str]:
         refused = {}
-        for address in (*self.policy.primary, *self.policy.references):
+        for address in self.policy.watched:
+            self.status.sent(address)  # tried: what was refused may be answered all the same
             if why := self.probe.send(address, round_):
                 refused[address] = why
-            else:
-                self.status.sent(address)
         return refused
 
     # What people and later processes read.
@@ -283,13 +397,29 @@ class Monitor:
     def _tell(self, event: Event) -> None:
         self.recorder.tell(event)
 
+    def _tell_protections(self, seen: Observation) -> None:
+        """What service checks, fence and lease have had to say."""
+        protections, before = self.protections, self._told_of
+        for found in protections.found:
+            self._tell(events.of_service_check(before.outcomes.get(found.name), found))
+            before.outcomes[found.name] = found.outcome
+        protections.found = []
+        if event := events.of_fence(before.fence, seen.fence):
+            self._tell(event)
+        before.fence = seen.fence
+        held = protections.leased_since_s is not None
+        if held is not before.held:
+            self._tell(events.of_lease(held, protections.lease_why))
+        before.held = held
+
     def _tell_evidence(self) -> None:
         told, self.detector.told = self.detector.told, []
-        left = len(self.policy.references) - len(self.detector.quiet_references)
+        answering = len(self.policy.references) - len(self.detector.quiet_references)
+        blind = answering < self.policy.references_required and self.policy.role is Role.STANDBY
         for notice in told:
             self.status.told(notice)
             near_miss_s = self.policy.verdict_s / 2
-            event = events.of_told(notice, near_miss_s=near_miss_s, references_left=left)
+            event = events.of_told(notice, near_miss_s=near_miss_s, blind=blind)
             self._tell(event)
             if event.level > events.DEBUG:
                 self._status_due_s = 0.0
@@ -303,14 +433,19 @@ class Monitor:
         state = self.state
         intent = {
             "boot_id": self._boot_id,
+            "role": self.policy.role.value,
             "phase": state.phase.value,
             "since_s": state.since_s,
+            "flapping": state.flapping,
+            "fenced": state.fenced,
+            "ending_s": state.ending_s,
+            "takeovers": self._takeovers_by_the_wall(),
             "settled": state.settled,
             "seen": self.detector.seen,
             "verdict": self.detector.verdict.value,
             "verdict_since_s": self.detector.verdict_since_s,
             "why": self.status.why,
-            "ours": state.phase in WANTED,  # services may run here because of us
+            "ours": state.phase in KEPT,  # services may run here because of us
             "services": [
                 {"name": m.name, "asked": m.asked, "asked_s": m.asked_s, "finished": m.finished}
                 for m in state.services
@@ -319,9 +454,40 @@ class Monitor:
         if intent != self._intent and self.recorder.intent(intent):
             self._intent = intent
 
+    def _takeovers_by_the_wall(self) -> list[float]:
+        """For the next boot, which begins to count its seconds anew."""
+        known = self._by_the_wall
+        offset_s = self.wall() - self._turned_s
+        self._by_the_wall = {
+            at_s: known.get(at_s, offset_s + at_s) for at_s in self.state.takeovers
+        }
+        return list(self._by_the_wall.values())
+
+    def _keep_flags(self, seen: Observation) -> None:
+        """What others on this host go by: may services start here, might any run here?"""
+        if not self.policy.enforced:
+            return
+        phase = self.state.phase
+        self.recorder.flag(self.recorder.paths.armed, raised=phase in ARMED)
+        if self.policy.role is Role.PRIMARY and phase is not Phase.UNKNOWN:
+            may_start = phase in (Phase.OPENING, Phase.SERVING)
+            self.recorder.flag(self.recorder.paths.permit, raised=may_start)
+        until_s = seen.serve_until_s
+        if phase in ARMED and self._kept_until_s != until_s < INF:
+            self._kept_until_s = until_s
+            self.recorder.keep_time(until_s)
+
+    @property
+    def trusted(self) -> bool:
+        """Systemd may go on trusting us: nothing that must end is still running."""
+        if not self.policy.enforced or self.state.phase not in ENDING:
+            return True
+        populated = self.services.populated
+        return all(u.state in AT_REST or populated(u.name) is False for u in self._units)
+
     def _keep_current(self, now_s: float) -> None:
         """Keep status, summary and systemd up to date."""
-        line = self.status.line(self.state, self.detector.verdict, self._units)
+        line = self.status.line(self.policy.role, self.state, self.detector.verdict, self._units)
         self._tell_attention(now_s)
         if now_s >= self._summary_due_s:
             self._summary_due_s = now_s + SUMMARY_S
@@ -333,22 +499,39 @@ class Monitor:
             self.recorder.status(
                 self.status.document(now_s, self.policy, self.state, self.detector, self._units)
             )
-        self._alive(line)
+        begun = self.state.phase in ENDING and self.state.since_s == now_s
+        self._alive(line, self.trusted or begun, begun)
 
     def _tell_attention(self, now_s: float) -> None:
-        """What an operator should mend: shown while it lasts, told if both hosts may serve."""
-        verdict = self.detector.verdict
-        found = tuple(events.attention(self.policy, self.state, verdict, self._units, now_s))
-        began = {(event.kind, event.fields["UNIT"]) for event in found} - self._attention
-        self._attention = {(event.kind, event.fields["UNIT"]) for event in found}
-        self.status.attention = tuple(event.sentence for event in found)
-        if began:
+        """What an operator should mend: shown while it lasts, told again and again."""
+        facts = Facts(self.state, self._seen, self.policy)
+        protections = self.protections
+        found = tuple(
+            events.attention(
+                facts, passing=protections.health.passing, lease_why=protections.lease_why
+            )
+        )
+        told = ("UNIT", "VERDICT")  # what makes it another matter, beside how serious it is
+        keys: set[tuple[object, ...]] = {
+            (event.kind, event.level, *(event.fields.get(name) for name in told)) for event in found
+        }
+        if keys - self._attention:
             self._status_due_s = self._attention_due_s = now_s
+        self._attention = keys
+        self.status.attention = tuple(event.sentence for event in found)
         if found and now_s >= self._attention_due_s:
             self._attention_due_s = now_s + ATTENTION_S
             for event in found:
-                if event.level >= events.CRITICAL:
+                if event.kind is not Kind.SERVICE_FAILED:  # told when it fails
                     self._tell(event)
+
+
+def detector_of(policy: Policy) -> type[Detector] | type[Contact]:
+    return Contact if policy.role is Role.PRIMARY else Detector
+
+
+def guard_of(policy: Policy) -> GuardPolicy:
+    return policy.guard or GuardPolicy()
 
 
 def detection(policy: Policy) -> Policy:
@@ -357,5 +540,6 @@ def detection(policy: Policy) -> Policy:
     kept = (
         *("services", "failback", "foreign_start", "recovery_delay_s", "takeover_delay_s"),
         *("timeout_s", "recovery_threshold", "startup_grace_s"),
+        *("service_checks", "fence", "lease", "flap_window_s", "max_takeovers"),
     )
     return replace(policy, **{name: getattr(neutral, name) for name in kept})

@@ -7,8 +7,19 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from failover_monitor.contact import Contact
 from failover_monitor.detector import Detector
-from failover_monitor.model import Answer, Notice, PairState, Policy, Told, UnitSeen, Verdict
+from failover_monitor.model import (
+    Answer,
+    Notice,
+    PairState,
+    Phase,
+    Policy,
+    Role,
+    Told,
+    UnitSeen,
+    Verdict,
+)
 
 STALE_S = 45.0  # a status.json older than this says nothing about now
 WORDS = {
@@ -17,10 +28,26 @@ WORDS = {
     Verdict.UNKNOWN: "unknown",
 }  # the state file keeps the words that operators know
 SAYS = {
-    Verdict.UP: "the primary answers",
-    Verdict.DOWN: "the primary is down",
-    Verdict.UNKNOWN: "no verdict on the primary",
+    Role.STANDBY: {
+        Verdict.UP: "the primary answers",
+        Verdict.DOWN: "the primary is down",
+        Verdict.UNKNOWN: "no verdict on the primary",
+    },
+    Role.PRIMARY: {
+        Verdict.UP: "this host is in contact",
+        Verdict.DOWN: "this host is cut off",
+        Verdict.UNKNOWN: "no contact yet",
+    },
 }
+
+
+def word(role: Role, verdict: Verdict, phase: Phase) -> str:
+    """The word for the state file; on the primary it says whether this host may serve."""
+    if role is Role.STANDBY:
+        return WORDS[verdict]
+    if phase is Phase.UNKNOWN:
+        return WORDS[Verdict.UNKNOWN]
+    return WORDS[Verdict.UP if phase in (Phase.OPENING, Phase.SERVING) else Verdict.DOWN]
 
 
 @dataclass(slots=True)
@@ -59,11 +86,13 @@ class Status:
         self._suspicions += told.notice is Notice.SUSPECT
         self._longest_gap_s = max(self._longest_gap_s, told.gap_s)
 
-    def line(self, state: PairState, verdict: Verdict, units: tuple[UnitSeen, ...]) -> str:
+    def line(
+        self, role: Role, state: PairState, verdict: Verdict, units: tuple[UnitSeen, ...]
+    ) -> str:
         """One line, for `systemctl status`."""
         services = ", ".join(f"{unit.name} {unit.state}" for unit in units)
         remark = "".join(f"{words}; " for words in (self.remark, *self.attention) if words)
-        return f"{remark}{state.phase}: {SAYS[verdict]}; {services}"
+        return f"{remark}{state.phase}: {SAYS[role][verdict]}; {services}"
 
     def summary(self) -> str:
         """The echoes and suspicions since the last summary; begins the next one."""
@@ -85,7 +114,7 @@ class Status:
         now_s: float,
         policy: Policy,
         state: PairState,
-        detector: Detector,
+        detector: Detector | Contact,
         units: tuple[UnitSeen, ...],
     ) -> dict[str, Any]:
         """Everything, for status.json; `at_s` and `stale_after_s` prove how fresh it is."""
@@ -109,7 +138,8 @@ class Status:
             "at": at(now_s),
             "at_s": now_s,
             "stale_after_s": STALE_S,
-            "state": WORDS[detector.verdict],
+            "role": policy.role.value,
+            "state": word(policy.role, detector.verdict, state.phase),
             "phase": state.phase.value,
             "phase_since": at(state.since_s),
             "verdict": detector.verdict.value,
@@ -117,10 +147,13 @@ class Status:
             "why": self.why,
             "attention": [words for words in (self.remark, *self.attention) if words],
             "quiet_references": list(detector.quiet_references),
+            "mute_references": list(detector.mute_references),
             "suspicious": detector.suspicious,
+            "flapping": state.flapping,
             "failed_checks": detector.failed_checks,
             "next_check_s": round(max(0.0, detector.due_s - now_s), 3),
             "primary": [path(address) for address in policy.primary],
+            "standby": [path(address) for address in policy.standby],
             "references": [path(address) for address in policy.references],
             "units": [asdict(unit) for unit in units],
         }

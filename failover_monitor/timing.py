@@ -4,10 +4,22 @@ Rule: pure.  Every figure follows from the policy alone; all times are seconds.
 """
 
 import textwrap
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
+from typing import Any
 
-from failover_monitor.model import Failback, Foreign, Policy
+from failover_monitor import safety
+from failover_monitor.model import (
+    KILL_BEFORE_S,
+    Evidence,
+    Failback,
+    FenceFailure,
+    Foreign,
+    GuardPolicy,
+    Policy,
+    Role,
+)
 
 YEAR_S = 365.25 * 86_400
 FALSE_VERDICTS_PER_YEAR = 1 / 1000  # the rate that `loss_tolerated` answers for
@@ -74,8 +86,24 @@ def return_seen_s(policy: Policy) -> float:
     return policy.recovery_threshold * policy.serving_interval_s
 
 
+def facts(policy: Policy) -> dict[str, Any]:
+    """The report for programs; times in seconds, `loss_tolerated` from 0 to 1."""
+    told: dict[str, Any] = {
+        "role": policy.role.value,
+        "enforced": policy.enforced,
+        "services": list(policy.services),
+    }
+    if policy.role is Role.PRIMARY:
+        guard = policy.guard or GuardPolicy()
+        gone_s = safety.gone_after_s(guard)
+        return told | {"gone_after_s": gone_s, "boot_hold_s": guard.boot_hold_s}
+    rows = ({"fault": f, "outcome": r.value, "cure": c} for f, r, c in safety.open_rows(policy))
+    delay = {"takeover_delay_s": policy.takeover_delay_s}
+    return told | numbers(policy) | delay | {"open": list(rows)}
+
+
 def numbers(policy: Policy) -> dict[str, float]:
-    """The figures of the report, for programs; times in seconds, `loss_tolerated` from 0 to 1."""
+    """The figures of a standby."""
     times = detection(policy)
     return {
         "detection_min_s": times.shortest_s,
@@ -118,42 +146,143 @@ def warnings(policy: Policy) -> tuple[str, ...]:
             policy.startup_grace_s == 0,
             "startup_grace is 0: when power returns to both hosts, the slower one looks dead.",
         ),
-        (
-            len(policy.references) == 1,
-            (
-                "the gateway is the only reference: if it dies before the primary does, there is no"
-                " takeover. witness_ips adds another."
-            ),
-        ),
-        (
-            len(policy.primary) == 1,
-            (
-                "the primary has one address: if only the path to it breaks, both hosts will serve."
-                " A second path in active_ip, or a guard on the primary, helps."
-            ),
-        ),
     )
     return tuple(text for applies, text in found if applies)
 
 
 def report(policy: Policy) -> str:
-    """What `check` says about a good configuration, at most 30 lines for ordinary lists."""
-    rows = (*_story(policy), ("", ""), *_figures(policy))
+    """What `check` says about a good configuration."""
+    if policy.role is Role.PRIMARY:
+        return "\n".join(_row(label, text) for label, text in _guard_story(policy))
+    rows = (*_story(policy), *_protections(policy), ("", ""), *_figures(policy))
     lines = [_row(label, text) for label, text in rows]
     if cautions := warnings(policy):
         lines += ["", *(_row("warning", text) for text in cautions)]
+    lines += ["", *(_row(label, text) for label, text in _open(policy))]
     return "\n".join(lines)
 
 
+def _guard_story(policy: Policy) -> Iterator[tuple[str, str]]:
+    guard = policy.guard or GuardPolicy()
+    others = (*policy.standby, *policy.references)
+    yield "this host", "is the primary; a guard stops its services when it is cut off"
+    yield "gate", _gate(policy, guard)
+    yield "contact", f"{_any_of(others)}: an answer proves that this host is not cut off"
+    if policy.lease:
+        yield "lease", _lease(policy)
+        yield "cut off", f"the lease is not renewed in time: {_stop(policy)}"
+    else:
+        deadline = _seconds(guard.deadline_s)
+        yield "cut off", f"no answer to an echo of the last {deadline}: {_stop(policy)}"
+    yield "", ""
+    for number, line in enumerate(safety.arithmetic(policy)):
+        yield "" if number else "arithmetic", line
+    if not policy.lease:
+        gone = _seconds(safety.gone_after_s(guard))
+        yield (
+            "the standby",
+            (
+                'needs the same "guard" in its config.json: it must not serve earlier than'
+                f" {gone} after this host was cut off"
+            ),
+        )
+
+
+def _gate(policy: Policy, guard: GuardPolicy) -> str:
+    starts = _in_turn(policy.services)
+    if policy.lease:
+        return f"starts {starts} when this host holds the lease"
+    return f"starts {starts} after {_seconds(guard.boot_hold_s)} of answers without a gap"
+
+
+def _stop(policy: Policy) -> str:
+    limit_s = policy.stop_limit_s
+    return (
+        f"stops all of them at once, kills what is left after {_seconds(limit_s - KILL_BEFORE_S)},"
+        f" and after {_seconds(limit_s)} systemd resets this host"
+    )
+
+
+def _lease(policy: Policy) -> str:
+    lease = policy.lease
+    if lease is None:
+        return ""
+    places = ", ".join(_shortened(lease.endpoints))
+    return (
+        f'"{lease.name}" for {_seconds(lease.ttl_s)} at a time, as "{lease.holder}", from'
+        f" {lease.engine} at {places}"
+    )
+
+
+def _service_checks(policy: Policy) -> Iterator[tuple[str, str]]:
+    for number, check in enumerate(policy.service_checks):
+        use = "its answer holds a takeover"
+        if check.trigger and policy.lease:
+            use += f"; {check.threshold} failures in a row claim the lease, if nobody holds it"
+        elif check.trigger:
+            use += f"; {check.threshold} failures in a row are a takeover"
+        if check.gates_failback or check.trigger:
+            use += "; a delayed failback waits for it"
+        every = f"every {_seconds(check.interval_s)}"
+        yield "" if number else "service checks", f"{check.name}, {every}: {use}"
+
+
+def _protections(policy: Policy) -> Iterator[tuple[str, str]]:
+    yield from _service_checks(policy)
+    if policy.neighbour_evidence is not Evidence.NONE:
+        whose = {
+            Evidence.REFERENCES: "a reference that never answered an echo",
+            Evidence.ALL: "a reference that never answered an echo, and of the primary",
+        }[policy.neighbour_evidence]
+        yield "ARP and ND", f"an answer of {whose} counts"
+    if policy.lease:
+        yield "lease", f"{_lease(policy)}; only its holder serves"
+    if fence := policy.fence:
+        tries = fence.retries + 1
+        waits = f"{_seconds(policy.takeover_delay_s)} after the verdict"
+        fails = {
+            FenceFailure.HOLD: "if it fails nothing starts",
+            FenceFailure.WAIT_FOR_GUARD: f"if it fails the takeover begins {waits}",
+        }[fence.on_failure]
+        command = f"{fence.command[0]}, {tries} tries of at most {_seconds(fence.timeout_s)}"
+        yield "fence", f"{command}, must succeed before a takeover; {fails}"
+    if policy.enforced:
+        yield "stopping", f"is enforced: {_stop(policy)}"
+    if policy.flap_window_s:
+        window = _seconds(policy.flap_window_s)
+        yield (
+            "flapping",
+            (
+                f"each takeover of the last {window} makes the next one wait for"
+                f" {_seconds(policy.verdict_s)} more; {policy.max_takeovers} of them, and none"
+                " before `failover-monitor ack`"
+            ),
+        )
+    for number, line in enumerate(safety.arithmetic(policy)):
+        yield "" if number else "arithmetic", line
+
+
+def _open(policy: Policy) -> Iterator[tuple[str, str]]:
+    found = safety.open_rows(policy)
+    if not found:
+        yield "not safe against", "nothing in the table of docs/safety.md"
+    for number, (fault, result, cure) in enumerate(found):
+        yield "" if number else "not safe against", f"{fault}: {result}; closed by {cure}"
+
+
 def _story(policy: Policy) -> tuple[tuple[str, str], ...]:
-    delay = f"waits {_seconds(policy.takeover_delay_s)}, " if policy.takeover_delay_s else ""
+    fence, delay = policy.fence, ""
+    if policy.takeover_delay_s and not (fence and fence.on_failure is FenceFailure.WAIT_FOR_GUARD):
+        delay = f"waits {_seconds(policy.takeover_delay_s)}, "
     foreign = {
         Foreign.REPORT: "is reported and left alone",
         Foreign.STOP: "is stopped",
     }[policy.foreign_start]
+    many = policy.references_required
+    proof = f"{many} of them must answer" if many > 1 else "an answer proves our own network"
     return (
         ("primary", f"{_any_of(policy.primary)}: an answer means that it lives"),
-        ("references", f"{_any_of(policy.references)}: an answer proves our own network"),
+        ("references", f"{_any_of(policy.references)}: {proof}"),
         ("all is well", f"an echo round every {_seconds(policy.interval_s)}"),
         ("primary silent", _checks(policy)),
         ("on the verdict", f"{delay}starts {_in_turn(policy.services)}"),
@@ -207,9 +336,11 @@ def _checks(policy: Policy) -> str:
         lengths = f"one check of {_seconds(policy.last_check_s)}"
     elif policy.last_check_s != policy.check_s:
         lengths += f" (the last: {_seconds(policy.last_check_s)})"
+    many = policy.references_required
+    proof = f"answers from {many} references" if many > 1 else "one from a reference"
     return (
         f"an echo round every {_seconds(policy.spacing_s)}; {lengths} without an answer from the"
-        " primary and with one from a reference make the verdict"
+        f" primary and with {proof} make the verdict"
     )
 
 
@@ -252,6 +383,5 @@ def _row(label: str, text: str) -> str:
         WIDTH,
         initial_indent=label.ljust(LABEL),
         subsequent_indent=" " * LABEL,
-        break_long_words=False,
         break_on_hyphens=False,
     )

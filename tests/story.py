@@ -5,12 +5,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from failover_monitor.events import Event, Kind
-from failover_monitor.model import Failback, Foreign, Policy, Unit
-from tests.world import World, policy_of
+from failover_monitor.events import DEBUG, Event, Kind
+from failover_monitor.model import (
+    INF,
+    Failback,
+    FenceFailure,
+    FencePolicy,
+    Foreign,
+    GuardPolicy,
+    LeasePolicy,
+    Policy,
+    Role,
+    ServiceCheck,
+    Unit,
+)
+from tests.world import Note, World, policy_of
 
 RULE = "----\n"
 PRIMARY, CABLE, GATEWAY, WITNESS = "198.51.100.2", "10.0.0.2", "198.51.100.1", "198.51.100.9"
+SECOND, STANDBY = "198.51.100.10", "198.51.100.3"
 SETTINGS = {
     "interval": "interval_s",
     "threshold": "threshold",
@@ -22,8 +35,25 @@ SETTINGS = {
     "grace": "startup_grace_s",
     "failback": "failback",
     "foreign_start": "foreign_start",
+    "references_required": "references_required",
+    "flap_window": "flap_window_s",
+    "max_takeovers": "max_takeovers",
+    "deadline": "deadline_s",
+    "stop_limit": "stop_limit_s",
+    "boot_hold": "boot_hold_s",
+    "retries": "retries",
+    "on_failure": "on_failure",
+    "ttl": "ttl_s",
+    "gates_failback": "gates_failback",
 }
-HOSTS = {"primary": PRIMARY, "cable": CABLE, "gateway": GATEWAY, "witness": WITNESS}
+HOSTS = {
+    "primary": PRIMARY,
+    "cable": CABLE,
+    "gateway": GATEWAY,
+    "witness": WITNESS,
+    "second": SECOND,
+    "standby": STANDBY,
+}
 TOLD = {
     Kind.TRANSITION,
     Kind.ASKED,
@@ -35,6 +65,14 @@ TOLD = {
     Kind.FAILBACK_WAITS,
     Kind.INTENT_ENDED,
     Kind.DOUBT,
+    Kind.TWO_ACTIVE,
+    Kind.VETO,
+    Kind.CLAIM,
+    Kind.FENCE,
+    Kind.LEASE,
+    Kind.SERVICE_CHECK,
+    Kind.FLAPPING,
+    Kind.GATED,
 }
 
 
@@ -61,12 +99,44 @@ def parse(text: str) -> Script:
                 settings["primary"] = (PRIMARY, CABLE)
             case ["witness"]:
                 settings["references"] = (GATEWAY, WITNESS)
+            case ["witnesses"]:
+                settings["references"] = (GATEWAY, WITNESS, SECOND)
             case ["booted", at_s]:
                 booted_s = float(at_s)
             case ["at", at_s, *words]:
                 told = " ".join(words).split(", ")
                 moves.extend((float(at_s), tuple(move.split())) for move in told)
+            case words:
+                settings.update(read_protection(words, settings))
     return Script(policy_of(**settings), tuple(moves), booted_s)
+
+
+def read_protection(words: list[str], settings: dict[str, Any]) -> dict[str, Any]:
+    """What one line adds to the policy, if it is about a protection."""
+    match words:
+        case ["role", "primary"]:
+            addresses = {"primary": (), "standby": (STANDBY,)}
+            return addresses | {"role": Role.PRIMARY, "guard": GuardPolicy(boot_hold_s=7.0)}
+        case ["guard", *pairs]:
+            return {"guard": GuardPolicy(**{"boot_hold_s": 7.0} | dict(read_settings(pairs)))}
+        case ["fence", *pairs]:
+            values = dict(read_settings(pairs))
+            return {"fence": FencePolicy(command=("fence",), options={}, **values)}
+        case ["lease", *pairs]:
+            values = dict(read_settings(pairs))
+            lease = LeasePolicy(engine="toy", endpoints=(), name="pair", holder="us", **values)
+            return {"lease": lease}
+        case ["service_check", name, "trigger", *pairs]:
+            return more_checks(name, {"trigger": True} | dict(read_settings(pairs)), settings)
+        case ["service_check", name, *pairs]:
+            return more_checks(name, dict(read_settings(pairs)), settings)
+        case _:
+            return {}
+
+
+def more_checks(name: str, values: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    check = ServiceCheck(kind="toy", name=name, options={}, **values)
+    return {"service_checks": (*settings.get("service_checks", ()), check)}
 
 
 def read_settings(pairs: list[str]) -> Iterator[tuple[str, Any]]:
@@ -77,7 +147,11 @@ def read_settings(pairs: list[str]) -> Iterator[tuple[str, Any]]:
                 yield SETTINGS[key], Failback(value)
             case "foreign_start":
                 yield SETTINGS[key], Foreign(value)
-            case "threshold" | "recovery":
+            case "on_failure":
+                yield SETTINGS[key], FenceFailure(value)
+            case "gates_failback":
+                yield SETTINGS[key], value == "yes"
+            case "threshold" | "recovery" | "references_required" | "max_takeovers" | "retries":
                 yield SETTINGS[key], int(value)
             case _:
                 yield SETTINGS[key], float(value)
@@ -103,8 +177,10 @@ def timeline(world: World) -> str:
     lines = []
     for at_s, entry in world.log:
         if isinstance(entry, Event):
-            if entry.kind in TOLD:
+            if entry.kind in TOLD and entry.level > DEBUG:
                 lines.append(f"{at_s:6.1f}  {entry.sentence}\n")
+        elif isinstance(entry, Note):
+            lines.append(f"{at_s:6.1f}  * {entry.what}\n")
         else:
             lines.append(f"{at_s:6.1f}  = {entry}\n")
     return "".join(lines)
@@ -113,8 +189,21 @@ def timeline(world: World) -> str:
 def perform(world: World, move: tuple[str, ...]) -> None:  # noqa: C901, one line for each move
     services = world.systemd.services
     match move:
-        case [("primary" | "cable" | "gateway" | "witness") as who, ("up" | "silent") as how]:
+        case [who, ("up" | "silent") as how] if who in HOSTS:
             world.hosts[HOSTS[who]].up = how == "up"
+        case ["check", name, how]:
+            world.says[name] = how
+        case ["fence", how]:
+            world.fence_plan = how, 2.0
+        case ["fence", how, "after", seconds]:
+            world.fence_plan = how, float(seconds)
+        case ["lease", "ttl", seconds]:
+            assert world.policy.lease
+            reload(world, {"lease": replace(world.policy.lease, ttl_s=float(seconds))})
+        case ["lease", how]:
+            world.store.obey(how)
+        case ["ack"]:
+            world.recorder.paths.ack_request.asked = True
         case ["cable", ("dark" | "lit") as how]:
             world.hosts[CABLE].reachable = how == "lit"
         case ["standby", ("unplugged" | "plugged") as how]:
@@ -159,8 +248,12 @@ def perform(world: World, move: tuple[str, ...]) -> None:  # noqa: C901, one lin
             world.systemd.restart(name, float(seconds))
         case [name, "fails", times]:
             services[name].fails = int(times)
+        case [name, "ignores", "SIGTERM"]:
+            services[name].stops_in_s = INF
+        case [name, "hangs", "in", "the", "kernel"]:
+            services[name].stops_in_s, services[name].immortal = INF, True
         case [name, "hangs", "in", "start"]:
-            services[name].starts_in_s = float("inf")
+            services[name].starts_in_s = INF
         case [name, "starts", "in", seconds]:
             services[name].starts_in_s = float(seconds)
         case [name, "stops", "in", seconds]:

@@ -52,7 +52,10 @@ class Door:
 
     host_stopping = False
 
-    def __init__(self, units: Sequence[str], wake: Callable[[], None]) -> None:
+    def __init__(
+        self, units: Sequence[str], wake: Callable[[], None], *, strict: bool = False
+    ) -> None:
+        self.strict = strict
         self._file, self._asked = Path(os.environ["UNITS"]), Path(os.environ["ASKED"])
         self._watched, self._wake = tuple(units), wake
 
@@ -70,6 +73,10 @@ class Door:
         known[effect.service] = "running" if effect.verb is Verb.START else "stopped"
         self._file.write_text(json.dumps(known))
         self._wake()
+
+    def populated(self, name: str) -> bool | None:
+        assert name in self._watched
+        return None
 
     async def run(self) -> None:
         await asyncio.Event().wait()

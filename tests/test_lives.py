@@ -6,17 +6,26 @@ rest where it belongs.  `pytest tests/test_lives.py --seed N` replays one life a
 
 import math
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from failover_monitor.model import (
+    ARMED,
+    AT_REST,
     SERVING,
+    SLACK_S,
     Effect,
     Failback,
+    FenceFailure,
+    FencePolicy,
     Foreign,
+    GuardPolicy,
+    LeasePolicy,
     Phase,
     Policy,
+    Role,
+    ServiceCheck,
     Unit,
     Verb,
     Verdict,
@@ -28,7 +37,9 @@ LIVES = 300
 MOVES = 25
 CALM_S = 150.0
 A, B, C = "a.service", "b.service", "c.service"
-SLACK_S = 1e-6
+SAME_S = 1e-6
+PROTECTED_LIVES = 300
+GUARDED_LIVES = 200
 
 FAULTS = (
     *("primary silent", "primary up", "gateway silent", "gateway up") * 3,
@@ -60,6 +71,32 @@ FAULTS = (
     ),
     f"{B} is a oneshot",
 )
+PROTECTED_FAULTS = (
+    *(fault for fault in FAULTS if fault != "failback"),
+    *("primary silent", "primary silent", "primary up") * 3,
+    *("check tcp passes", "check tcp fails", "check http passes", "check http fails") * 3,
+    *("check tcp fails", "check http fails") * 3,
+    *("check tcp unknown", "check http hangs"),
+    *("fence succeeds after 2", "fence fails after 1", "fence hangs", "fence succeeds after 9") * 2,
+    *("lease granted", "lease granted", "lease wanted", "lease unreachable", "lease lost") * 2,
+    *("failback", "ack", f"{A} ignores SIGTERM", f"{B} hangs in the kernel"),
+)
+GUARDED_FAULTS = (
+    *("network lost", "network lost", "network back", "gateway silent", "gateway up") * 3,
+    *("standby silent", "standby up", "standby unplugged", "standby plugged", "standby plugged"),
+    *("latency 0.001", "latency 0.3", "latency 4", "loss 0", "loss 0", "loss 40", "loss 90"),
+    *("kill", "freeze 0.4", "freeze 3", "freeze 60", "reboot 10", "shutdown"),
+    *("lease granted", "lease granted", "lease wanted", "lease unreachable") * 2,
+    *(
+        f"{name} {what}"
+        for name in (A, B)
+        for what in (
+            *("starts", "stops", "dies", "restarts 0.5", "fails 2", "hangs in start", "is mended"),
+            *("stops in 2", "stops in 0.02", "ignores SIGTERM", "hangs in the kernel"),
+        )
+    ),
+    f"{B} is a oneshot",
+)
 
 
 @dataclass
@@ -68,6 +105,9 @@ class Life:
 
     seed: int
     script: list[str] = field(default_factory=list)
+    faults = FAULTS
+    starting = SERVING
+    stopping = frozenset({Phase.FAILBACK})
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
@@ -97,7 +137,7 @@ class Life:
         self.world.begin()
         for _ in range(MOVES):
             self.run(self.rng.choice((0.0, 0.1, 1.0, 5.0, 20.0)) * self.rng.random())
-            self.perform(self.rng.choice(FAULTS))
+            self.perform(self.rng.choice(self.faults))
 
     def perform(self, move: str) -> None:
         words = tuple(move.split())
@@ -124,8 +164,8 @@ class Life:
         if monitor is None:
             assert asked == []
             return
-        for at_s, effect in asked:
-            self.justified(at_s, effect)
+        for effect, phase in asked:
+            self.justified(effect, phase)
         if monitor.state.phase is not self.phase:
             self.entered(self.phase, monitor.state.phase)
             self.phase = monitor.state.phase
@@ -134,10 +174,14 @@ class Life:
         assert detector.failed_checks <= world.policy.threshold
         if world.recorder.word == "active_dead":
             assert detector.verdict is Verdict.DOWN
+        self.invariants()
         if world.now_s >= world.frozen_until_s:
             assert world.recorder.word == story_word(detector.verdict)
             assert world.recorder.last_intent is not None
             assert world.recorder.last_intent["phase"] == monitor.state.phase.value
+
+    def invariants(self) -> None:
+        """What a kind of life adds to these."""
 
     def entered(self, before: Phase, phase: Phase) -> None:
         """No takeover within V of an answer of the primary, and none without the verdict."""
@@ -147,19 +191,18 @@ class Life:
             assert monitor.detector.verdict is Verdict.DOWN
             tallies = [monitor.status._tallies.get(a) for a in world.policy.primary]
             heard_s = max((t.answered_s for t in tallies if t and t.answered_s), default=-math.inf)
-            assert world.now_s - heard_s >= world.policy.verdict_s - SLACK_S
+            assert world.now_s - heard_s >= world.policy.verdict_s - SAME_S
 
-    def justified(self, at_s: float, effect: Effect) -> None:
+    def justified(self, effect: Effect, phase: Phase) -> None:
         """No start but in the primary's place, no stop but for a primary that is back."""
-        world, monitor = self.world, self.world.monitor
-        assert monitor
-        phase = monitor.state.phase
+        world = self.world
         if effect.verb is Verb.START:
-            assert phase in SERVING
+            assert phase in self.starting
             assert not world.systemd.host_stopping
             assert effect.service in world.policy.services
         else:
-            assert phase is Phase.FAILBACK
+            assert phase in self.stopping
+            assert effect.verb is Verb.STOP or world.policy.enforced
 
     def calm(self) -> None:
         """Everything is well again, or the primary is dead for good; then it must come to rest."""
@@ -173,6 +216,7 @@ class Life:
             self.run(6.0)
         hosts = [name for name, address in story.HOSTS.items() if address in world.hosts]
         for move in (
+            *self.amends(dead=dead),
             *("network back", "standby plugged", "loss 0", "latency 0.001", "systemd back"),
             *(f"{name} up" for name in hosts),
             *("cable lit", "list a.service b.service", "reload grace=0 takeover_delay=0"),
@@ -192,8 +236,13 @@ class Life:
         self.run(CALM_S / 2)
         if not dead and world.policy.failback is Failback.MANUAL:
             self.perform("failback")
+        self.perform("ack")
         self.run(CALM_S / 2)
         self.rests(dead=dead)
+
+    def amends(self, *, dead: bool) -> tuple[str, ...]:
+        """How a kind of life becomes well again."""
+        return ()
 
     def rests(self, *, dead: bool) -> None:
         world, monitor = self.world, self.world.monitor
@@ -218,19 +267,161 @@ class Life:
         return f"seed {self.seed}\n" + "\n".join(self.script) + "\n" + story.timeline(self.world)
 
 
+class ProtectedLife(Life):
+    """With service checks, fence, lease and flapping in the mix."""
+
+    faults = PROTECTED_FAULTS
+    claimed_s = -math.inf
+    flapped = acknowledged = False  # at the last look
+
+    def policy(self) -> Policy:
+        rng = self.rng
+        plain = super().policy()
+        tcp = ServiceCheck(kind="toy", name="tcp", options={}, trigger=rng.random() < 0.5)
+        http = ServiceCheck(kind="toy", name="http", options={}, gates_failback=False)
+        fence = FencePolicy(
+            command=("fence",),
+            options={},
+            timeout_s=5.0,
+            retries=1,
+            on_failure=rng.choice(list(FenceFailure)),
+        )
+        lease = LeasePolicy(engine="toy", endpoints=(), name="pair", holder="us")
+        return replace(
+            plain,
+            service_checks=rng.choice(((), (tcp,), (tcp, http))),
+            fence=rng.choice((None, fence)),
+            lease=rng.choice((None, lease)),
+            guard=rng.choice((None, GuardPolicy(boot_hold_s=7.0))),
+            flap_window_s=rng.choice((0.0, 3000.0)),
+            max_takeovers=rng.choice((1, 3)),
+            references_required=len(plain.references),
+        )
+
+    def entered(self, before: Phase, phase: Phase) -> None:
+        """No takeover without fence and lease, beside a veto, or while it flaps."""
+        world, monitor = self.world, self.world.monitor
+        assert monitor
+        if phase is Phase.CLAIM:
+            self.claimed_s = world.now_s
+        if phase not in SERVING or before in SERVING:
+            return
+        policy, seen = world.policy, monitor._seen
+        assert not seen.host_stopping
+        assert not self.flapped or self.acknowledged
+        down = seen.verdict is Verdict.DOWN
+        if down:
+            super().entered(before, phase)
+            assert seen.vetoes == ()
+        else:
+            assert seen.verdict is Verdict.UP
+            assert seen.service is Verdict.DOWN
+            assert any(check.trigger for check in policy.service_checks)
+        if policy.fence and world.fenced_s < self.claimed_s:
+            assert policy.fence.on_failure is FenceFailure.WAIT_FOR_GUARD
+            assert down
+            assert world.now_s - seen.verdict_since_s >= policy.takeover_delay_s - SAME_S
+        if policy.lease:
+            assert world.store.held_by(world.now_s) == "us"
+
+    def perform(self, move: str) -> None:
+        self.acknowledged = self.acknowledged or move == "ack"
+        super().perform(move)
+
+    def invariants(self) -> None:
+        """For the next look."""
+        assert self.world.monitor
+        self.flapped = self.world.monitor.state.flapping
+        self.acknowledged = self.acknowledged and self.flapped
+
+    def amends(self, *, dead: bool) -> tuple[str, ...]:
+        """A fence that would come too late for a primary that answers is no harm in calm."""
+        how = "fails" if dead else "passes"
+        fence = "fence succeeds after 2" if dead else "fence succeeds after 60"
+        return f"check tcp {how}", f"check http {how}", fence, "lease granted", "ack"
+
+
+class GuardedLife(Life):
+    """The guard on the primary: where it is cut off, nothing runs when its time is over."""
+
+    faults = GUARDED_FAULTS
+    starting = frozenset({Phase.OPENING})
+    stopping = frozenset({Phase.CLOSING, Phase.GATED})
+
+    def policy(self) -> Policy:
+        rng = self.rng
+        lease = LeasePolicy(engine="toy", endpoints=(), name="pair", holder="us")
+        return policy_of(
+            role=Role.PRIMARY,
+            primary=(),
+            standby=(story.STANDBY,),
+            references=(story.GATEWAY,),
+            services=(A, B),
+            guard=GuardPolicy(
+                deadline_s=rng.choice((2.0, 5.0)),
+                stop_limit_s=5.0,
+                boot_hold_s=rng.choice((7.0, 30.0)),
+            ),
+            lease=rng.choice((None, None, lease)),
+        )
+
+    def entered(self, before: Phase, phase: Phase) -> None:
+        """The gate opens on a proof that is not too old."""
+        if phase in (Phase.OPENING, Phase.SERVING):
+            assert self.world.now_s < self.proof_ends_s()
+
+    def proof_ends_s(self) -> float:
+        world = self.world
+        if world.policy.lease:
+            return world.store.until_s if world.store.holder == "us" else -math.inf
+        assert world.policy.guard
+        return world.proof_s + world.policy.guard.deadline_s
+
+    def invariants(self) -> None:
+        """Nothing runs for longer after the proof than the standby allows for."""
+        world, monitor = self.world, self.world.monitor
+        assert monitor
+        serving = {n for n, s in world.systemd.services.items() if s.state not in AT_REST}
+        raised = world.recorder.raised
+        if world.now_s >= world.frozen_until_s:
+            assert ("armed" in raised) is (monitor.state.phase in ARMED)
+            assert ("permit" in raised) <= (monitor.state.phase in (Phase.OPENING, Phase.SERVING))
+        limit_s = 0.0 if world.policy.lease else world.policy.stop_limit_s + SLACK_S
+        assert not serving or world.now_s <= self.proof_ends_s() + limit_s + SAME_S
+
+    def rests(self, *, dead: bool) -> None:
+        """It serves: cut off or not is over."""
+        world, monitor = self.world, self.world.monitor
+        assert monitor
+        assert monitor.state.phase is Phase.SERVING
+        before = len(world.systemd.asked)
+        self.run(40.0)
+        assert len(world.systemd.asked) == before, "asks although nothing is wanting"
+
+    def amends(self, *, dead: bool) -> tuple[str, ...]:
+        return ("lease granted",)
+
+
 def story_word(verdict: Verdict) -> str:
     return {"up": "active_alive", "down": "active_dead", "unknown": "unknown"}[verdict.value]
 
 
-def seeds(request: pytest.FixtureRequest) -> tuple[int, ...]:
+def seeds(request: pytest.FixtureRequest, lives: int) -> tuple[int, ...]:
     seed: int | None = request.config.getoption("--seed")
-    return tuple(range(LIVES)) if seed is None else (seed,)
+    return tuple(range(lives)) if seed is None else (seed,)
 
 
-def test_random_lives_come_to_rest(request: pytest.FixtureRequest) -> None:
-    """Each start and stop on the way is justified; calm ends in standby or in active."""
-    for seed in seeds(request):
-        life = Life(seed)
+@pytest.mark.parametrize(
+    ("kind", "lives"),
+    [(Life, LIVES), (ProtectedLife, PROTECTED_LIVES), (GuardedLife, GUARDED_LIVES)],
+    ids=["plain", "protected", "guarded"],
+)
+def test_random_lives_come_to_rest(
+    kind: type[Life], lives: int, request: pytest.FixtureRequest
+) -> None:
+    """Each start and stop on the way is justified; calm ends where it should."""
+    for seed in seeds(request, lives):
+        life = kind(seed)
         try:
             life.live()
             life.calm()

@@ -1,14 +1,18 @@
 """The README does not lie: its tables are the code's."""
 
 import argparse
+import json
 import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from failover_monitor.cli import parser
-from failover_monitor.config import Settings
+from failover_monitor.guard import TABLE as GUARD_TABLE
 from failover_monitor.events import Kind
 from failover_monitor.machine import TABLE
+from failover_monitor.settings import CHECKS, FenceKeys, GuardKeys, Keys, LeaseKeys, Settings
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -33,9 +37,11 @@ def test_the_decision_table_is_the_program() -> None:
 
 
 def test_the_diagram_is_the_table() -> None:
-    """The diagram in the README is what `explain --mermaid` prints."""
-    drawn = re.findall(r"^    (\w+) --> (\w+): (.+)$", README, re.MULTILINE)
-    assert drawn == [(r.source, r.target, r.because) for r in TABLE]
+    """The diagrams are what `explain --mermaid` prints: of the standby, and of the guard."""
+    safety = (ROOT / "docs/safety.md").read_text()
+    for page, table in ((README, TABLE), (safety, GUARD_TABLE)):
+        drawn = re.findall(r"^    (\w+) --> (\w+): (.+)$", page, re.MULTILINE)
+        assert drawn == [(r.source, r.target, r.because) for r in table]
 
 
 def test_every_setting_is_in_the_settings_table() -> None:
@@ -43,10 +49,19 @@ def test_every_setting_is_in_the_settings_table() -> None:
     told = {row[0]: row[1] for row in cells("## Settings")}
     assert set(told) == set(Settings.model_fields)
     for key, field in Settings.model_fields.items():
-        if field.is_required():
+        if field.is_required() or key == "active_ip":
             assert told[key] == "required", key
-        elif isinstance(field.default, int | float) and key != "retry_interval":
-            assert float(told[key]) == field.default, key
+        elif told[key] != "absent":
+            default = field.get_default()
+            assert json.loads(told[key]) == (list(default) if default == () else default), key
+
+
+@pytest.mark.parametrize("keys", [GuardKeys, FenceKeys, LeaseKeys, *CHECKS.values()])
+def test_every_setting_of_a_protection_is_told(keys: type[Keys]) -> None:
+    """Each key inside guard, fence, lease and a service check stands in the page about them."""
+    page = (ROOT / "docs/settings.md").read_text()
+    for name, field in keys.model_fields.items():
+        assert f"| `{field.alias or name}` |" in page, name
 
 
 def test_every_command_is_told() -> None:

@@ -1,31 +1,48 @@
 """A toy world for the real monitor: hosts, a wire, services, a clock.
 
-The monitor, detector, machine and events are the production code; only the probe, the door to
-systemd, the recorder and the clock are ordinary small classes of this file.  Scenarios drive it
-from a script, random lives from a seed.
+The monitor, detector, contact, tables and events are the production code; only the probe, the door
+to systemd, the recorder, the protections' doors (`toys`) and the clock are ordinary small classes.
+Scenarios drive it from a script, random lives from a seed.
 """
 
 import heapq
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from failover_monitor import leases
 from failover_monitor.events import Event
 from failover_monitor.model import (
+    AT_REST,
+    INF,
     Answer,
     Effect,
+    LeasePolicy,
+    Phase,
     Policy,
+    Role,
     Round,
     Unit,
     UnitSeen,
     Verb,
 )
 from failover_monitor.monitor import Monitor
+from tests.toys import Store, Toy, ToyEngine, ToyProtections
 
 LATENCY_S = 0.001
 START_S = STOP_S = 0.02
+KILL_S = 0.02
 RESTART_S = 1.0  # RestartSec= of the monitor's unit
+RESTART_SOON_S = 0.1  # and where stopping is enforced
+RESET_S = 30.0  # from a reset until the monitor runs again
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something that happened in the world, for a timeline."""
+
+    what: str
 
 
 @dataclass
@@ -58,7 +75,9 @@ class Wire:
 
     def receive(self) -> Iterable[Answer]:
         while self.flying and self.flying[0][0] <= self.world.now_s:
-            yield heapq.heappop(self.flying)[2]
+            answer = heapq.heappop(self.flying)[2]
+            self.world.proof_s = max(self.world.proof_s, answer.sent_s)
+            yield answer
 
     def filenos(self) -> Iterable[int]:
         return ()
@@ -78,6 +97,7 @@ class Service:
     stops_in_s: float = STOP_S
     fails: int = 0  # so many starts fail
     oneshot: bool = False
+    immortal: bool = False  # hangs in the kernel: not even SIGKILL ends it
     due: tuple[float, Unit] | None = None  # the change under way
 
 
@@ -90,7 +110,7 @@ class Systemd:
         self.watched = tuple(names)
         self.host_stopping = False
         self.gone = False  # neither D-Bus nor systemctl answers
-        self.asked: list[tuple[float, Effect]] = []
+        self.asked: list[tuple[Effect, Phase]] = []  # and the phase that asks
 
     def seen(self) -> tuple[UnitSeen, ...]:
         if self.gone:
@@ -98,20 +118,40 @@ class Systemd:
         seen = ((name, self.services[name]) for name in self.watched)
         return tuple(UnitSeen(name, s.state, s.since_s, s.why) for name, s in seen)
 
+    def populated(self, name: str) -> bool:
+        """The kernel's word, whatever systemd says."""
+        return self.services[name].state not in AT_REST
+
     def watch(self, units: Iterable[str]) -> None:
         self.watched = tuple(units)
         for name in self.watched:
             self.services.setdefault(name, Service())
 
     def ask(self, effect: Effect) -> None:
-        self.asked.append((self.world.now_s, effect))
+        assert self.world.monitor
+        self.asked.append((effect, self.world.monitor.state.phase))
         if self.gone:
             return
-        self.start(effect.service) if effect.verb is Verb.START else self.stop(effect.service)
+        match effect.verb:
+            case Verb.START:
+                self.start(effect.service)
+            case Verb.STOP:
+                self.stop(effect.service)
+            case Verb.KILL:
+                self.kill(effect.service)
+
+    @property
+    def permitted(self) -> bool:
+        """On a guarded primary every unit has a condition: the gate is open."""
+        guarded = self.world.policy.role is Role.PRIMARY
+        return not guarded or "permit" in self.world.recorder.raised
 
     def start(self, name: str) -> None:
         service = self.services[name]
         if service.state is Unit.RUNNING:
+            return
+        if not self.permitted:
+            self.become(service, Unit.FAILED, "condition not met")
             return
         target = Unit.RUNNING
         if service.oneshot:
@@ -126,11 +166,20 @@ class Systemd:
         if service.state in (Unit.RUNNING, Unit.STARTING, Unit.STOPPING):
             self._begin(service, Unit.STOPPING, service.stops_in_s, Unit.STOPPED)
 
+    def kill(self, name: str) -> None:
+        service = self.services[name]
+        moving = (Unit.RUNNING, Unit.STARTING, Unit.STOPPING)
+        if service.state in moving and not service.immortal:
+            service.due = (self.world.now_s + KILL_S, Unit.FAILED)
+
     def die(self, name: str) -> None:
         self.become(self.services[name], Unit.FAILED, "signal")
 
     def restart(self, name: str, after_s: float) -> None:
         """The unit died and systemd will restart it by itself (Restart=)."""
+        if not self.permitted:
+            self.become(self.services[name], Unit.FAILED, "condition not met")
+            return
         self._begin(self.services[name], Unit.STARTING, after_s, Unit.RUNNING)
 
     def _begin(self, service: Service, state: Unit, takes_s: float, target: Unit) -> None:
@@ -152,7 +201,7 @@ class Systemd:
         return changed
 
     def due_s(self) -> float:
-        return min((s.due[0] for s in self.services.values() if s.due), default=float("inf"))
+        return min((s.due[0] for s in self.services.values() if s.due), default=INF)
 
 
 class Request:
@@ -174,6 +223,8 @@ class Paths:
 
     def __init__(self) -> None:
         self.failback_request = Request()
+        self.ack_request = Request()
+        self.permit, self.armed = "permit", "armed"
 
 
 class Recorder:
@@ -189,6 +240,8 @@ class Recorder:
         self.words: list[tuple[float, str]] = []
         self.last_intent: dict[str, Any] | None = None
         self.last_status: dict[str, Any] = {}
+        self.raised: set[str] = set()  # files that mean something by being there
+        self.until_s: float | None = None
 
     def tell(self, event: Event) -> None:
         self.told.append((self.world.now_s, event))
@@ -207,6 +260,15 @@ class Recorder:
         self.last_intent = document
         return True
 
+    def flag(self, name: str, *, raised: bool) -> None:
+        (self.raised.add if raised else self.raised.discard)(name)
+
+    def keep_time(self, until_s: float) -> None:
+        self.until_s = until_s
+
+    def kept_time(self) -> float | None:
+        return self.until_s
+
 
 class World:
     """Everything around one monitor.  `run_until` lets virtual time pass."""
@@ -215,12 +277,12 @@ class World:
         self.policy = policy
         self.rng = random.Random(seed)
         self.now_s = 0.0
-        self.hosts = {a: Host() for a in (*policy.primary, *policy.references)}
+        self.hosts = {a: Host() for a in policy.watched}
         self.plugged = True  # our own port has carrier
         self.network = True  # our own network carries what we send
         self.loss = 0.0  # of a whole echo
         self.latency_s = LATENCY_S
-        self.log: list[tuple[float, Event | str]] = []
+        self.log: list[tuple[float, Event | Note | str]] = []
         self.boot = 1
         self.booted_s = booted_s
         self.systemd = Systemd(self, policy.services)
@@ -230,10 +292,21 @@ class World:
         self.starts_s = 0.0  # when systemd starts the monitor (again)
         self.frozen_until_s = 0.0
         self.slept_s = 0.0
+        self.petted_s = 0.0  # when systemd's watchdog heard of the monitor last
+        self.proof_s = -INF  # when the newest echo that was answered had been sent
+        self.fenced_s = -INF  # when the fence succeeded last
+        self.toys: list[Toy] = []
+        self.says: dict[str, str] = {}  # what each service check says
+        self.fence_plan = ("succeeds", 2.0)  # and how long a try takes
+        self.store = Store()
+        leases.KINDS["toy"] = self._engine
 
     def begin(self) -> None:
         """The monitor's process starts."""
         self.wire = Wire(self)
+        self.petted_s = self.now_s
+        protections = ToyProtections(self)
+        self.toys = protections.toys
         intent = self.recorder.last_intent
         self.monitor = Monitor(
             self.policy,
@@ -244,18 +317,58 @@ class World:
             slept=lambda: self.slept_s,
             boot_id=str(self.boot),
             booted_s=self.booted_s,
-            alive=lambda line: None,
+            alive=self._alive,
+            protections=protections,
+            wall=lambda: self.now_s,
         )
         self.systemd.watch(self.policy.services)
         if intent:
             self.monitor.resume(intent)
         self.monitor.turn()
 
-    def kill(self, *, away_s: float = RESTART_S) -> None:
+    def _engine(self, policy: LeasePolicy, changed: Callable[[], None]) -> ToyEngine:
+        """A lease that is new with a reload."""
+        engine = ToyEngine(self, policy)
+        self.toys.append(engine)
+        return engine
+
+    def _alive(self, line: str, trusted: bool, at_once: bool) -> None:
+        if trusted:
+            self.petted_s = self.now_s
+
+    def kill(self, *, away_s: float | None = None) -> None:
         """SIGKILL; systemd writes `unknown` and starts it again."""
+        soon = RESTART_SOON_S if self.policy.enforced else RESTART_S
         self.monitor = None
+        self.toys = []
         self.recorder.state_word("unknown")
-        self.starts_s = self.now_s + away_s
+        self.starts_s = self.now_s + (soon if away_s is None else away_s)
+
+    @property
+    def watchdog_s(self) -> float:
+        """When systemd gives the monitor up; only modelled where stopping is enforced."""
+        if self.monitor is None or not self.policy.enforced:
+            return INF
+        return self.petted_s + self.policy.stop_limit_s
+
+    def bark(self) -> None:
+        """The watchdog: the monitor is killed; and the host is reset, if services may run here."""
+        if "armed" in self.recorder.raised:
+            self.note("the watchdog resets this host")
+            self.reboot(takes_s=RESET_S)
+        else:
+            self.kill()
+            self.frozen_until_s = self.now_s
+
+    def note(self, what: str) -> None:
+        """For the timeline: something that the monitor has not said."""
+        self.log.append((self.now_s, Note(what)))
+
+    def power_off(self) -> None:
+        """The primary is fenced."""
+        self.fenced_s = self.now_s
+        for address in self.policy.primary:
+            self.hosts[address].up = False
 
     def reboot(self, *, takes_s: float) -> None:
         """The host goes down and comes up with nothing running."""
@@ -263,9 +376,13 @@ class World:
         self.boot += 1
         self.booted_s = self.now_s + takes_s
         self.recorder.word = ""
+        self.recorder.raised.clear()
+        self.recorder.until_s = None
         for service in self.systemd.services.values():
             self.systemd.become(service, Unit.STOPPED)
+            service.immortal = False
         self.systemd.host_stopping = False
+        self.frozen_until_s = self.now_s
 
     def freeze(self, for_s: float) -> None:
         self.frozen_until_s = self.now_s + for_s
@@ -274,14 +391,16 @@ class World:
         """The host sleeps: CLOCK_BOOTTIME goes on, CLOCK_MONOTONIC does not."""
         self.freeze(for_s)
         self.slept_s += for_s
+        self.petted_s += for_s
 
     def next_s(self) -> float:
         """When something happens next."""
         if self.monitor is None:
             return max(self.starts_s, self.now_s)
-        arrival_s = self.wire.flying[0][0] if self.wire.flying else float("inf")
-        turn_s = min(self.monitor.due_s(), arrival_s)
-        return max(self.now_s, min(max(turn_s, self.frozen_until_s), self.systemd.due_s()))
+        arrival_s = self.wire.flying[0][0] if self.wire.flying else INF
+        toys_s = min((toy.due_s() for toy in self.toys), default=INF)
+        turn_s = max(min(self.monitor.due_s(), arrival_s, toys_s), self.frozen_until_s)
+        return max(self.now_s, min(turn_s, self.systemd.due_s(), self.watchdog_s))
 
     def step(self, until_s: float) -> None:
         """Go to the next moment at which something happens, `until_s` at the latest."""
@@ -291,12 +410,16 @@ class World:
             if self.now_s >= self.starts_s:
                 self.begin()
             return
-        if self.now_s >= self.frozen_until_s:
-            self.monitor.turn()
+        if self.now_s >= self.watchdog_s:
+            self.bark()
+        else:
+            self.wake()
 
     def wake(self) -> None:
         """What just changed outside wakes the monitor, as a signal from systemd would."""
         if self.monitor and self.now_s >= self.frozen_until_s:
+            for toy in self.toys:
+                toy.advance()
             self.monitor.turn()
 
     def run_until(self, until_s: float) -> None:

@@ -1,0 +1,114 @@
+"""The decision: given what we remember and what we just saw, what now?
+
+Rule: pure.  One engine for both roles; what differs between them is a table.
+
+How a turn is decided
+---------------------
+1. `remember` folds what the services look like into the memory of what we asked of them.
+2. The first row of the role's TABLE whose source is the current phase, and whose condition holds,
+   moves the pair to its target.  No row: the phase stays.
+3. WANTED says how the services should look in that phase; `starts` and `stops` ask for what is
+   missing.  Asking is no book-keeping: the next look shows what came of it.
+"""
+
+from dataclasses import replace
+
+from failover_monitor import guard, machine
+from failover_monitor.model import (
+    ARMED,
+    ENDING,
+    INF,
+    SERVING,
+    Decision,
+    Fencing,
+    Memory,
+    Observation,
+    PairState,
+    Phase,
+    Policy,
+    Role,
+    Transition,
+    Unit,
+    Verb,
+    Verdict,
+)
+from failover_monitor.services import noted, remember, starts, stops
+from failover_monitor.table import WANTED, Facts, next_transition
+
+TABLES = {Role.STANDBY: machine.TABLE, Role.PRIMARY: guard.TABLE}
+TAKEOVERS_KEPT = 100
+
+
+def decide(state: PairState, seen: Observation, policy: Policy) -> Decision:
+    """Answer one observation.  Pure: same arguments, same answer."""
+    state = remember(state, seen, policy)
+    if state.flapping and seen.acknowledged:
+        state = replace(state, flapping=False, takeovers=())
+    state = fenced(state, seen)
+    transition = next_transition(TABLES[policy.role], Facts(state, seen, policy))
+    if transition:
+        state = enter(state, transition, seen, policy)
+    if not state.settled and settled(state, seen):
+        state = replace(state, settled=True)
+    facts = Facts(state, seen, policy)
+    match WANTED.get(state.phase):
+        case Verb.START if not seen.host_stopping:
+            effects = tuple(starts(facts))
+        case Verb.STOP:
+            effects = tuple(stops(facts))
+        case _:
+            effects = ()
+    return Decision(state=noted(state, effects, seen.now_s), transition=transition, effects=effects)
+
+
+def enter(state: PairState, transition: Transition, seen: Observation, policy: Policy) -> PairState:
+    """What we remember when a phase begins: nothing of what the last one asked."""
+    target = transition.target
+    state = replace(state, phase=target, since_s=seen.now_s)
+    if target in ENDING:
+        state = replace(state, ending_s=ending_s(transition.source, seen))
+    if target in SERVING and transition.source in SERVING:
+        return state
+    if target in (Phase.STANDBY, Phase.UNKNOWN, Phase.GATED):
+        state = replace(state, leaving=())
+    if target is Phase.TAKEOVER:
+        state = counted(state, seen.now_s, policy)
+    return replace(state, services=tuple(Memory(memory.name) for memory in state.services))
+
+
+def ending_s(source: Phase, seen: Observation) -> float:
+    """When this stop should have begun: the limit counts from the end of the proof."""
+    proven = source in ARMED or source is Phase.UNKNOWN
+    late = proven and -INF < seen.serve_until_s < seen.now_s
+    return seen.serve_until_s if late else seen.now_s
+
+
+def counted(state: PairState, now_s: float, policy: Policy) -> PairState:
+    """One more takeover: too many of them in one window, and an operator must look."""
+    takeovers = (*state.takeovers, now_s)[-TAKEOVERS_KEPT:]
+    close = [at_s for at_s in takeovers if at_s > now_s - policy.flap_window_s]
+    too_many = policy.flap_window_s > 0 and len(close) >= policy.max_takeovers
+    return replace(state, takeovers=takeovers, flapping=state.flapping or too_many)
+
+
+def fenced(state: PairState, seen: Observation) -> PairState:
+    """A primary that was switched off is off until it answers where nobody stands in for it."""
+    done = seen.fence.state is Fencing.DONE
+    back = seen.verdict is Verdict.UP and state.phase not in (Phase.CLAIM, *SERVING)
+    now = done or (state.fenced and not back)
+    return state if now is state.fenced else replace(state, fenced=now)
+
+
+def settled(state: PairState, seen: Observation) -> bool:
+    """What ran here at boot has been dealt with: from now on a start is somebody's own doing."""
+    return state.phase not in (Phase.UNKNOWN, Phase.CLAIM) and all(
+        unit.state is not Unit.UNKNOWN for unit in seen.units
+    )
+
+
+def adopt(state: PairState, policy: Policy) -> PairState:
+    """Go on under a new list: what left it while it ran here stays ours to stop."""
+    names = (memory.name for memory in state.services)
+    ours = state.phase in WANTED
+    leaving = tuple(name for name in names if ours and name not in policy.services)
+    return replace(state, leaving=leaving)

@@ -1,0 +1,172 @@
+"""What may stand between a verdict and a takeover: service checks, fence, lease.
+
+Rule: what is not configured is not imported, and answers as if nothing stood in the way.  Like
+systemd and the probe they are asked and looked at; none of them is ever waited for.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from failover_monitor.health import Health
+from failover_monitor.model import (
+    INF,
+    SLACK_S,
+    CheckSeen,
+    FencePolicy,
+    FenceSeen,
+    LeasePolicy,
+    Outcome,
+    Policy,
+)
+
+if TYPE_CHECKING:
+    from failover_monitor.checks.runner import Runner
+    from failover_monitor.fence import Fence
+    from failover_monitor.leases import Engine
+    from failover_monitor.leases.keeper import Keeper
+
+
+class Protections:
+    """Everything beside the echo that one policy names."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        clock: Callable[[], float],
+        changed: Callable[[], None],
+        *,
+        before: "Protections | None" = None,
+    ) -> None:
+        """`before`: what an earlier policy had; parts that stay the same go on."""
+        self.policy = policy
+        self.health = Health(policy.service_checks)
+        self.found: list[CheckSeen] = []  # since the last look
+        self._unproven: list[CheckSeen] = []  # failures that wait for an answered echo
+        self.runner: Runner | None = None
+        self.fence: Fence | None = None
+        self.keeper: Keeper | None = None
+        self.engine: Engine | None = None
+        self.leased_since_s: float | None = None
+        self.lease_stop_s = -INF  # when services on it must begin to stop
+        old = before.policy if before else None
+        if before and old and old.service_checks == policy.service_checks:
+            self.runner, self.health = before.runner, before.health
+        elif policy.service_checks:
+            self.runner = new_runner(policy, clock, changed)
+        if before and old and old.fence == policy.fence:
+            self.fence = before.fence
+        elif policy.fence:
+            self.fence = new_fence(policy.fence, clock, changed)
+        if before and old and old.lease == policy.lease:
+            self.keeper, self.engine = before.keeper, before.engine
+            self.leased_since_s = before.leased_since_s
+            self.lease_stop_s = before.lease_stop_s
+        elif policy.lease:
+            self.keeper, self.engine = new_lease(policy.lease, clock(), changed)
+
+    async def run(self) -> None:
+        """Keep the service checks going for ever."""
+        if self.runner:
+            await self.runner.run()
+        await asyncio.Event().wait()
+
+    def leave(self, after: "Protections | None" = None) -> None:
+        """End what `after`, the next policy's, does not go on with."""
+        if self.fence and not (after and after.fence is self.fence):
+            self.fence.want(False)
+        if self.engine and not (after and after.engine is self.engine):
+            self.engine.close()
+
+    # Look.
+
+    def look(self, now_s: float, *, proven_s: float, silent: bool) -> None:
+        """Take what has come; the lease is asked for, or renewed, when that is due.
+
+        `proven_s`: when the newest echo that the primary answered was sent; `silent`: it leaves
+        echoes unanswered now.
+        """
+        if self.runner:
+            self.found = self.runner.receive()
+            self._believe(now_s, proven_s, silent)
+        if self.keeper and self.engine:
+            for reply in self.engine.receive():
+                self.keeper.replied(reply, now_s)
+            if ask := self.keeper.tick(now_s):
+                self.engine.send(ask)
+            self._keep_time(self.keeper, now_s)
+
+    def _believe(self, now_s: float, proven_s: float, silent: bool) -> None:
+        """A failure counts when an echo that was sent after it has been answered.
+
+        Where the primary is silent, or becomes so, the path may be what fails: nobody can tell.
+        """
+        for seen in (*self._unproven, *self.found):
+            if seen.outcome is not Outcome.FAIL or seen.ended_s <= proven_s:
+                self.health.heard(seen, now_s)
+            elif silent:
+                self.health.heard(replace(seen, outcome=Outcome.UNKNOWN), now_s)
+        waiting = (s for s in (*self._unproven, *self.found) if s.outcome is Outcome.FAIL)
+        self._unproven = [s for s in waiting if not silent and s.ended_s > proven_s]
+
+    def _keep_time(self, keeper: "Keeper", now_s: float) -> None:
+        """A lease that is gone ended now, at the latest: what runs on it must begin to stop."""
+        if not keeper.held(now_s):
+            self.leased_since_s = None
+            self.lease_stop_s = min(self.lease_stop_s, now_s)
+            return
+        if self.leased_since_s is None:
+            self.leased_since_s = now_s
+        self.lease_stop_s = keeper.until_s - self.policy.stop_limit_s - SLACK_S
+
+    @property
+    def due_s(self) -> float:
+        return self.keeper.due_s if self.keeper else INF
+
+    @property
+    def lease_until_s(self) -> float:
+        """When services that need the lease must begin to stop; without a lease never."""
+        return self.lease_stop_s if self.keeper else INF
+
+    @property
+    def lease_why(self) -> str:
+        return self.keeper.why if self.keeper else ""
+
+    @property
+    def fence_seen(self) -> FenceSeen:
+        return self.fence.seen if self.fence else FenceSeen()
+
+    # Ask.
+
+    def want(self, *, lease: bool, fence: bool, hurry: bool) -> None:
+        """Say what is wished for from now on; `hurry`: the service checks matter right now."""
+        if self.keeper:
+            self.keeper.wanted = lease
+        if self.fence:
+            self.fence.want(fence)
+        if self.runner:
+            self.runner.hurry = hurry
+
+
+def new_runner(policy: Policy, clock: Callable[[], float], changed: Callable[[], None]) -> "Runner":
+    from failover_monitor.checks.runner import Runner
+
+    return Runner(policy.service_checks, clock, changed)
+
+
+def new_fence(
+    policy: FencePolicy, clock: Callable[[], float], changed: Callable[[], None]
+) -> "Fence":
+    from failover_monitor.fence import Fence
+
+    return Fence(policy, clock, changed)
+
+
+def new_lease(
+    policy: LeasePolicy, now_s: float, changed: Callable[[], None]
+) -> "tuple[Keeper, Engine]":
+    from failover_monitor.leases import KINDS
+    from failover_monitor.leases.keeper import Keeper
+
+    return Keeper(policy, now_s), KINDS[policy.engine](policy, changed)
