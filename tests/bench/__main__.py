@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable
 
 from tests.bench import tables
+from tests.bench.availability import KEEPERS, LONG_FLAP_S, availability
 from tests.bench.cost import cost
 from tests.bench.failover import failover
 from tests.bench.loss import loss
 from tests.bench.tables import Load, Report
 
-PARTS = ("failover", "cost", "loss", "simulation")
+PARTS = ("failover", "availability", "cost", "loss", "simulation")
 _begun_s = time.monotonic()
 
 
@@ -21,6 +22,13 @@ def main() -> int:
     options = _options()
     parts: dict[str, Callable[[], Report]] = {
         "failover": lambda: failover(options.cuts, say),
+        "availability": lambda: availability(
+            options.of,
+            options.times,
+            LONG_FLAP_S if options.long else options.flap,
+            options.at_once,
+            say,
+        ),
         "cost": lambda: cost(options.seconds, say),
         "loss": lambda: loss(options.loss, options.hosts, options.minutes, say),
         "simulation": lambda: simulation(options.hours),
@@ -69,10 +77,28 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--hosts", type=int, default=8, help="standbys of a loss cell (8)")
     parser.add_argument("--minutes", type=float, default=15, help="of each percentage (15)")
     parser.add_argument("--hours", type=float, default=10_000, help="of the simulation (10000)")
+    _add_availability(parser)
     options = parser.parse_args()
+    if unknown := set(options.of) - {keeper.key for keeper in KEEPERS}:
+        parser.error(f"nobody is called {', '.join(sorted(unknown))}")
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     return options
+
+
+def _add_availability(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--times", type=int, default=1, help="each event of availability (1)")
+    parser.add_argument("--flap", type=float, default=30, help="seconds up, seconds down (30)")
+    parser.add_argument(
+        "--long", action="store_true", help=f"flaps of {LONG_FLAP_S:g} s, which takes an hour"
+    )
+    parser.add_argument("--at-once", type=int, default=2, help="labs of availability (2)")
+    parser.add_argument(
+        "--of",
+        type=lambda text: text.split(","),
+        default=[],
+        help=f"programs of availability: {','.join(keeper.key for keeper in KEEPERS)} (all)",
+    )
 
 
 if __name__ == "__main__":

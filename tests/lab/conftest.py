@@ -1,16 +1,31 @@
-"""Fixtures of the lab ring.  A machine that cannot run a lab fails these tests; it never skips."""
+"""Fixtures of the lab ring.  A machine that cannot run a lab fails these tests; it never skips.
+
+Every test is audited when it ends (`audit.py`); one that failed leaves its timeline in a file.
+"""
 
 import os
+import tempfile
 from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.lab.audit import Timeline, findings
 from tests.lab.enter import RUN_VARIABLE, shortcomings
 from tests.lab.hosts import Lab, SystemdHost
 from tests.lab.pair import LOG, Pair, pair
 
 FAILED = pytest.StashKey[bool]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Heard where pytest is given this directory, or something in it."""
+    parser.addoption("--timelines", metavar="DIR", help="write the timeline of every lab test")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "two_active: that two hosts serve at its end is its point")
 
 
 @pytest.fixture(scope="session")
@@ -48,14 +63,36 @@ def pytest_runtest_makereport(
 
 
 @pytest.fixture
-def lab(_machine_can: None, request: pytest.FixtureRequest) -> Iterator[Lab]:
-    """A lab of the test's own, with nothing in it."""
+def lab(
+    _machine_can: None, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Lab]:
+    """A lab of the test's own, with nothing in it; audited at the end."""
     with Lab() as made:
+        timeline = Timeline(made)
+        timeline.follow(monkeypatch)
         yield made
-        if request.node.stash.get(FAILED, False):
+        failed = request.node.stash.get(FAILED, False)
+        two_active = request.node.get_closest_marker("two_active") is not None
+        found = [f"audit: {what}" for what in findings(made, two_active=two_active)]
+        asked_for = request.config.getoption("--timelines", None)
+        if failed or found or asked_for:
+            directory = Path(asked_for) if asked_for else timelines(request.config)
+            print(f"--- timeline: {timeline.write(directory, request.node.nodeid, found)}")
+        if failed:
+            print(*found, sep="\n")
             for host in made.hosts.values():
                 if isinstance(host, SystemdHost):
                     _tell(host)
+        elif found:
+            pytest.fail("\n".join(found), pytrace=False)
+
+
+def timelines(config: pytest.Config) -> Path:
+    """Where the timelines of failed tests go: beside what else pytest remembers of them."""
+    cache: pytest.Cache | None = getattr(config, "cache", None)  # it can be turned off
+    if cache is None:
+        return Path(tempfile.gettempdir(), "failover-monitor-timelines")
+    return cache.mkdir("timelines")
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """A standby with the product on it, and the pair around it: where most lab tests begin."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from tests.lab.hosts import Host, Lab, SystemdHost, wait_until
 from tests.lab.network import LAN
 
 MONITOR = "failover-monitor.service"
+UNITS = "/etc/systemd/system"
 APP = "app.service"
 CONFIG = "/opt/failover-monitor/config.json"
 STATE = "/var/run/failover_monitor_state"
@@ -30,8 +31,29 @@ QUICK: Mapping[str, Any] = {
 }
 
 
+# The guard's numbers for tests: everything is gone 6 s after a cut.
+GUARD: Mapping[str, Any] = {"deadline": 2, "stop_limit": 2}
+
+
+def enforcement(keys: Mapping[str, Any], services: Iterable[str]) -> dict[str, str]:
+    """The files that install.sh adds where stopping is enforced, and on a primary the gates."""
+    primary = keys.get("role") == "primary"
+    if not (primary or keys.get("guard") or keys.get("lease")):
+        return {}
+    names = ("failover-monitor-reset.service", "failover-monitor-again.service")
+    files = {f"{UNITS}/{name}": (rootfs.CHECKOUT / name).read_text() for name in names}
+    guard = (rootfs.CHECKOUT / "failover-monitor-guard.conf").read_text()
+    files[f"{UNITS}/{MONITOR}.d/50-guard.conf"] = guard
+    gate = (rootfs.CHECKOUT / "failover-monitor-gate.conf").read_text()
+    for unit in services if primary else ():
+        files[f"{UNITS}/{unit}.d/50-failover-monitor-gate.conf"] = gate
+    return files
+
+
 class Standby(SystemdHost):
     """A systemd host with the product installed by install.sh, and a service to fail over."""
+
+    DEFAULTS: Mapping[str, Any] = QUICK
 
     def __init__(
         self,
@@ -50,16 +72,18 @@ class Standby(SystemdHost):
         `layers` None = the installed product.  The monitor is not started: `watch()` does that.
         """
         services = {APP: units.APP} if services is None else services
-        self.keys = dict(QUICK) | {"services_to_manage": list(services)}
+        self.keys = dict(self.DEFAULTS) | {"services_to_manage": list(services)}
         unit_files = {
-            f"/etc/systemd/system/{unit}": text
+            f"{UNITS}/{unit}": text
             for unit, text in {**services, "pin.service": units.pin(*services)}.items()
         }
         super().__init__(
             lab,
             name,
             number,
-            files=unit_files | dict(files or {}),
+            files=unit_files
+            | enforcement(self.keys | dict(keys or {}), services)
+            | dict(files or {}),
             wired=wired,
             layers=[rootfs.installed_tree()] if layers is None else layers,
         )
@@ -111,6 +135,22 @@ class Standby(SystemdHost):
             return self.read(path)
         except FileNotFoundError:
             return ""
+
+
+class Guarded(Standby):
+    """A primary with the guard; its services start when the gate opens."""
+
+    DEFAULTS: Mapping[str, Any] = {
+        "role": "primary",
+        "gateway_ip": f"{LAN}1",
+        "standby_ip": f"{LAN}3",
+        "guard": GUARD,
+    }
+
+    def serves(self, unit: str = APP, within: float = 20) -> float:
+        """Start the monitor and wait until the service runs."""
+        self.watch()
+        return wait_until(lambda: self.running(unit), within, f"{self.name}: {unit} runs")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
