@@ -262,7 +262,8 @@ def of_waiting(facts: Facts, lease_why: str) -> Iterator[Found]:
             " an operator says: failover-monitor ack"
         )
         yield Kind.FLAPPING, CRITICAL, f"no takeover: {sentence}" if down else sentence
-    if state.phase is Phase.CLAIM and seen.now_s - state.since_s >= SOON_S:
+    waits_long = seen.now_s - state.since_s >= SOON_S
+    if state.phase is Phase.CLAIM and waits_long:
         fence = seen.fence
         waits = [f"lease: {lease_why}"] if seen.now_s >= seen.serve_until_s else []
         if policy.fence and not state.fenced and not waits:
@@ -270,7 +271,7 @@ def of_waiting(facts: Facts, lease_why: str) -> Iterator[Found]:
         lasting = seen.now_s - state.since_s >= PATIENCE_S or fence.state is Fencing.FAILED
         level = CRITICAL if lasting else WARNING
         yield Kind.CLAIM, level, f"the takeover waits for {'; '.join(waits) or 'nothing more'}"
-    if state.phase is Phase.GATED and not seen.host_stopping:
+    if state.phase is Phase.GATED and waits_long and not seen.host_stopping:
         why = (
             f"lease: {lease_why}" if policy.lease else "no answer from a reference for long enough"
         )

@@ -208,10 +208,7 @@ def second_standby(policy: Policy) -> Result:
 
 
 def returns_while_we_serve(policy: Policy) -> Result:
-    # With a trigger we wait for its service, which its guard starts without waiting for us.
-    if policy.lease or (policy.guard and not triggers(policy)):
-        return Result.SAFE
-    return until_seen(policy)
+    return Result.SAFE if policy.lease or policy.guard else until_seen(policy)
 
 
 def power_returns(policy: Policy) -> Result:
@@ -243,7 +240,7 @@ FAULTS = (
     Fault(
         "the primary returns while we serve",
         returns_while_we_serve,
-        'failback "auto", a guard or a lease',
+        'a guard or a lease; shorter with failback "auto"',
     ),
     Fault("two standbys watch one primary", second_standby, "a lease"),
     Fault("power returns to both hosts", power_returns, "startup_grace"),

@@ -330,7 +330,7 @@ class HttpCheck(CheckKeys):
     status: tuple[HttpStatus, ...] = _list("a list of status codes", default=(200,))
     body: Word = Field("", max_length=1000, description="a text that the page must hold")
     verify: bool = Field(True, description="true or false")
-    ca: File | Literal[""] = Field("", description="the absolute path of a file")
+    ca: File = Field("", description="the absolute path of a file")
 
     @property
     def target(self) -> str:

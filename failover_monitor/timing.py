@@ -217,9 +217,7 @@ def _lease(policy: Policy) -> str:
 def _service_checks(policy: Policy) -> Iterator[tuple[str, str]]:
     for number, check in enumerate(policy.service_checks):
         use = "its answer holds a takeover"
-        if check.trigger and policy.lease:
-            use += f"; {check.threshold} failures in a row claim the lease, if nobody holds it"
-        elif check.trigger:
+        if check.trigger:
             use += f"; {check.threshold} failures in a row are a takeover"
         if check.gates_failback or check.trigger:
             use += "; a delayed failback waits for it"
@@ -238,13 +236,13 @@ def _protections(policy: Policy) -> Iterator[tuple[str, str]]:
     if policy.lease:
         yield "lease", f"{_lease(policy)}; only its holder serves"
     if fence := policy.fence:
-        tries = fence.retries + 1
+        tries = f"{fence.retries + 1} tries" if fence.retries else "one try"
         waits = f"{_seconds(policy.takeover_delay_s)} after the verdict"
         fails = {
             FenceFailure.HOLD: "if it fails nothing starts",
             FenceFailure.WAIT_FOR_GUARD: f"if it fails the takeover begins {waits}",
         }[fence.on_failure]
-        command = f"{fence.command[0]}, {tries} tries of at most {_seconds(fence.timeout_s)}"
+        command = f"{fence.command[0]}, {tries} of at most {_seconds(fence.timeout_s)}"
         yield "fence", f"{command}, must succeed before a takeover; {fails}"
     if policy.enforced:
         yield "stopping", f"is enforced: {_stop(policy)}"

@@ -149,7 +149,7 @@ class Guarded(Standby):
 
     def serves(self, unit: str = APP, within: float = 20) -> float:
         """Start the monitor and wait until the service runs."""
-        self.watch()
+        self.watch(within=within)
         return wait_until(lambda: self.running(unit), within, f"{self.name}: {unit} runs")
 
 

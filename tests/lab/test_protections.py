@@ -71,7 +71,8 @@ def deaf(primary: Host) -> None:
         table inet deaf { chain input {
             type filter hook input priority 0
             icmp type echo-request drop
-        } }
+        }
+        }
     """
     primary.namespace.run("nft", "-f", "-", feed=rules)
 
