@@ -119,7 +119,7 @@ class Monitor:
         self._kept_until_s = 0.0  # as written down
         self._seen = Observation(now_s=now_s, verdict=Verdict.UNKNOWN)
         self._answered_s = now_s  # when the primary answered last, or the watch began
-        self._proven_s = -INF  # when the newest echo that it answered was sent
+        self._proven: dict[str, float] = {}  # by address: when the newest answered echo was sent
         self._units: tuple[UnitSeen, ...] = ()
         self._arrived: list[Answer] = []  # since the last look
         self._turned_s, self._slept_s = now_s, slept()
@@ -285,13 +285,14 @@ class Monitor:
         for answer in arrived:
             if answer.address in self.policy.primary and not answer.error:
                 self._answered_s = now_s
-                self._proven_s = max(self._proven_s, answer.sent_s)
+                proven_s = self._proven.get(answer.address, -INF)
+                self._proven[answer.address] = max(proven_s, answer.sent_s)
             self.status.answered(answer, now_s)
             self.detector.answered(answer, now_s)
         if round_ := self.detector.tick(now_s):
             self.detector.sent(round_, self._send(round_))
         silent = self.detector.suspicious or self.detector.verdict is not Verdict.UP
-        self.protections.look(now_s, proven_s=self._proven_s, silent=silent)
+        self.protections.look(now_s, proven=self._proven, silent=silent)
 
     def observe(self, now_s: float) -> Observation:
         """All that the machine is told."""

@@ -5,9 +5,10 @@ systemd and the probe they are asked and looked at; none of them is ever waited 
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from failover_monitor.health import Health
 from failover_monitor.model import (
@@ -19,7 +20,10 @@ from failover_monitor.model import (
     LeasePolicy,
     Outcome,
     Policy,
+    ServiceCheck,
 )
+
+PROOF_ROUNDS = 2  # a failure that no steady round has proven by then is none
 
 if TYPE_CHECKING:
     from failover_monitor.checks.runner import Runner
@@ -81,15 +85,15 @@ class Protections:
 
     # Look.
 
-    def look(self, now_s: float, *, proven_s: float, silent: bool) -> None:
+    def look(self, now_s: float, *, proven: Mapping[str, float], silent: bool) -> None:
         """Take what has come; the lease is asked for, or renewed, when that is due.
 
-        `proven_s`: when the newest echo that the primary answered was sent; `silent`: it leaves
-        echoes unanswered now.
+        `proven`: by address, when the newest echo that the primary answered was sent; `silent`: it
+        leaves echoes unanswered now.
         """
         if self.runner:
             self.found = self.runner.receive()
-            self._believe(now_s, proven_s, silent)
+            self._believe(now_s, proven, silent)
         if self.keeper and self.engine:
             for reply in self.engine.receive():
                 self.keeper.replied(reply, now_s)
@@ -97,18 +101,22 @@ class Protections:
                 self.engine.send(ask)
             self._keep_time(self.keeper, now_s)
 
-    def _believe(self, now_s: float, proven_s: float, silent: bool) -> None:
-        """A failure counts when an echo that was sent after it has been answered.
+    def _believe(self, now_s: float, proven: Mapping[str, float], silent: bool) -> None:
+        """A failure counts when an echo that was sent after it, on the same path, was answered.
 
-        Where the primary is silent, or becomes so, the path may be what fails: nobody can tell.
+        Where the primary is silent, or that path is, the path may be what fails: nobody can tell.
         """
-        for seen in (*self._unproven, *self.found):
+        waiting, self._unproven = (*self._unproven, *self.found), []
+        paths = {check.name: path_of(check, self.policy) for check in self.policy.service_checks}
+        for seen in waiting:
+            path = paths.get(seen.name, "")
+            proven_s = proven.get(path, -INF) if path else max(proven.values(), default=-INF)
             if seen.outcome is not Outcome.FAIL or seen.ended_s <= proven_s:
                 self.health.heard(seen, now_s)
-            elif silent:
+            elif silent or now_s - seen.ended_s > PROOF_ROUNDS * self.policy.interval_s:
                 self.health.heard(replace(seen, outcome=Outcome.UNKNOWN), now_s)
-        waiting = (s for s in (*self._unproven, *self.found) if s.outcome is Outcome.FAIL)
-        self._unproven = [s for s in waiting if not silent and s.ended_s > proven_s]
+            else:
+                self._unproven.append(seen)
 
     def _keep_time(self, keeper: "Keeper", now_s: float) -> None:
         """A lease that is gone ended now, at the latest: what runs on it must begin to stop."""
@@ -147,6 +155,12 @@ class Protections:
             self.fence.want(fence)
         if self.runner:
             self.runner.hurry = hurry
+
+
+def path_of(check: ServiceCheck, policy: Policy) -> str:
+    """The address of the primary that a check asks; "" = another way to it, or not known."""
+    host = check.options.get("host") or urlsplit(check.options.get("url", "")).hostname
+    return host if host in policy.primary else ""
 
 
 def new_runner(policy: Policy, clock: Callable[[], float], changed: Callable[[], None]) -> "Runner":

@@ -163,8 +163,7 @@ def gateway_then_primary(policy: Policy) -> Result:
 
 
 def path_broken(policy: Policy) -> Result:
-    # The primary renews its lease.  A trigger whose way is the broken one takes it for dead.
-    if policy.lease or (two_paths(policy) and not triggers(policy)):
+    if policy.lease or two_paths(policy):  # with the lease the primary goes on renewing
         return Result.HOLDS
     return Result.SAFE if fenced(policy) else Result.TWO_ACTIVE
 

@@ -50,6 +50,7 @@ LEASE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,99}")
 USER_NAME = re.compile(r"[a-z_][a-z0-9_.-]{0,31}")
 HOST_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?")
 MISTYPED_IPV4 = re.compile(r"[0-9.]+")
+USER_INFO = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:%-]*")  # RFC 3986 §3.2.1
 OPTION_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 SSH_PATH = re.compile(r"/[A-Za-z0-9_./@+-]{1,1000}")  # no word of ssh's own: %, ~, $, spaces
 
@@ -190,7 +191,8 @@ def url(text: str) -> str:
     """A URL whose host is one: what this lets through no library stumbles over."""
     try:
         parts = urlsplit(text)
-        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        who = USER_INFO.fullmatch(parts.netloc.rpartition("@")[0])
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and who
     except ValueError:
         good = False
     if not good or not text.isprintable() or " " in text:

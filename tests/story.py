@@ -198,8 +198,7 @@ def perform(world: World, move: tuple[str, ...]) -> None:  # noqa: C901, one lin
         case ["fence", how, "after", seconds]:
             world.fence_plan = how, float(seconds)
         case ["lease", "ttl", seconds]:
-            assert world.policy.lease
-            reload(world, {"lease": replace(world.policy.lease, ttl_s=float(seconds))})
+            reload(world, read_protection(["lease", f"ttl={seconds}"], {}))
         case ["lease", how]:
             world.store.obey(how)
         case ["ack"]:

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 import failover_monitor
-from failover_monitor import __version__, cli
+from failover_monitor import __version__, cli, guard
+from failover_monitor.contact import Contact
 from failover_monitor.detector import Detector
 from failover_monitor.files import Paths, take_lock
 from failover_monitor.machine import TABLE
-from failover_monitor.model import PairState, Phase, Unit, UnitSeen, Verdict
+from failover_monitor.model import PairState, Phase, Policy, Role, Unit, UnitSeen, Verdict
 from failover_monitor.status import STALE_S, Status
 from tests.world import policy_of
 
@@ -29,6 +30,13 @@ GOOD = {
     "ping_fail_threshold": 3,
     "services_to_manage": ["app.service"],
 }
+PRIMARY = {
+    "role": "primary",
+    "gateway_ip": "198.51.100.1",
+    "standby_ip": "198.51.100.3",
+    "services_to_manage": ["app.service"],
+}
+GUARDED = policy_of(role=Role.PRIMARY, primary=(), standby=("198.51.100.3", "203.0.113.3"))
 
 
 def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -69,16 +77,27 @@ def running(paths: Paths) -> Iterator[Paths]:
 
 
 def leave_status(
-    paths: Paths, *, verdict: Verdict = Verdict.UP, phase: Phase = Phase.STANDBY, age_s: float = 0
-) -> None:
+    paths: Paths,
+    *,
+    verdict: Verdict = Verdict.UP,
+    phase: Phase = Phase.STANDBY,
+    age_s: float = 0,
+    flapping: bool = False,
+    policy: Policy | None = None,
+    quiet: bool = False,
+) -> dict[str, Any]:
     """What the monitor would have written so long ago."""
     now_s = time.clock_gettime(time.CLOCK_BOOTTIME) - age_s
-    policy = policy_of()
-    detector = Detector(policy, now_s, verdict=verdict)
+    policy = policy or policy_of()
+    kind = Contact if policy.role is Role.PRIMARY else Detector
+    detector = kind(policy, now_s, verdict=verdict)
     units = (UnitSeen("app.service", Unit.FAILED, now_s, "exit-code"),)
-    state = PairState(phase=phase, since_s=now_s)
+    state = PairState(phase=phase, since_s=now_s, flapping=flapping)
     document = Status().document(now_s, policy, state, detector, units)
+    if quiet:
+        document["quiet_references"] = list(policy.references)
     paths.status.write_text(json.dumps(document))
+    return document
 
 
 # check
@@ -98,6 +117,21 @@ def test_check_gives_its_numbers_to_programs(config: Path) -> None:
     done = run("check", "--json", str(config))
     numbers = json.loads(done.stdout)
     assert (numbers["detection_min_s"], numbers["detection_max_s"]) == (7, 10)
+    assert (numbers["role"], numbers["enforced"]) == ("standby", False)
+    assert numbers["services"] == ["app.service"]
+    assert all(row.keys() == {"fault", "outcome", "cure"} for row in numbers["open"])
+    assert "only the path between the two breaks" in {row["fault"] for row in numbers["open"]}
+
+
+def test_check_of_a_primary(config: Path) -> None:
+    """What its guard will do, for people and for programs (install.sh reads them)."""
+    config.write_text(json.dumps(PRIMARY))
+    done = run("check", str(config))
+    assert (done.returncode, done.stderr) == (FINE, "")
+    assert "a guard stops its services" in done.stdout
+    facts = json.loads(run("check", "--json", str(config)).stdout)
+    assert (facts["role"], facts["enforced"]) == ("primary", True)
+    assert (facts["services"], facts["boot_hold_s"]) == (["app.service"], 7.7)
 
 
 def test_check_names_every_problem_at_once(config: Path) -> None:
@@ -148,6 +182,20 @@ def test_explain_draws_every_row() -> None:
     assert done.stdout.splitlines() == [
         "stateDiagram-v2",
         *(f"    {row.source} --> {row.target}: {row.because}" for row in TABLE),
+    ]
+
+
+def test_explain_prints_the_guards_table() -> None:
+    """The same way, and its diagram."""
+    lines = run("explain", "--guard").stdout.splitlines()
+    assert len(lines) == len(guard.TABLE) + 3
+    for row, line in zip(guard.TABLE, lines[1:], strict=False):
+        assert line.split()[:2] == [row.source, row.target]
+        assert line.endswith(f" {row.because}")
+        assert f" {row.when.__name__.replace('_', ' ')} " in line
+    assert run("explain", "--guard", "--mermaid").stdout.splitlines() == [
+        "stateDiagram-v2",
+        *(f"    {row.source} --> {row.target}: {row.because}" for row in guard.TABLE),
     ]
 
 
@@ -215,7 +263,103 @@ def test_status_for_programs(running: Paths, capsys: pytest.CaptureFixture[str])
     assert told["units"][0]["name"] == "app.service"
 
 
-# failback
+def test_status_of_a_primary(running: Paths, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whom its guard echoes, and what the verdict is about."""
+    leave_status(running, phase=Phase.SERVING, policy=GUARDED)
+    assert cli.main(["status"]) == FINE
+    told = capsys.readouterr().out
+    for words in (
+        "phase       serving since",
+        "standby     198.51.100.3: has not answered yet",
+        "standby     203.0.113.3: has not answered yet",
+        "reference   198.51.100.1: has not answered yet",
+    ):
+        assert words in told
+    assert "primary     " not in told
+    assert "attention" not in told
+
+
+def test_status_says_what_silent_references_mean(
+    running: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On the standby there is no takeover; the primary lives on the standby's answers."""
+    leave_status(running, quiet=True)
+    assert cli.main(["status"]) == FINE
+    assert "no reference answers: no takeover can happen" in capsys.readouterr().out
+    leave_status(running, phase=Phase.SERVING, policy=GUARDED, quiet=True)
+    assert cli.main(["status"]) == FINE
+    told = capsys.readouterr().out
+    assert "no reference answers: the services run only while the standby answers" in told
+
+
+def test_status_of_a_monitor_that_flaps(running: Paths, capsys: pytest.CaptureFixture[str]) -> None:
+    """Programs see it in a key of its own."""
+    leave_status(running, flapping=True)
+    assert cli.main(["status", "--json"]) == FINE
+    assert json.loads(capsys.readouterr().out)["flapping"] is True
+
+
+def test_status_of_an_older_version(running: Paths, capsys: pytest.CaptureFixture[str]) -> None:
+    """The program is new already, the process that writes is not."""
+    document = leave_status(running)
+    for key in ("role", "standby", "flapping", "mute_references"):
+        del document[key]
+    running.status.write_text(json.dumps(document))
+    assert cli.main(["status"]) == FINE
+    assert "primary     198.51.100.2: has not answered yet" in capsys.readouterr().out
+    assert cli.main(["status", "--json"]) == FINE
+    assert cli.main(["ack"]) == TROUBLE
+    assert cli.main(["failback"]) == TROUBLE
+
+
+# failback and ack
+
+
+def test_a_primary_has_nothing_to_give_back(
+    running: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who asks there is on the wrong host."""
+    leave_status(running, phase=Phase.SERVING, policy=GUARDED)
+    assert cli.main(["failback"]) == TROUBLE
+    assert "this host is the primary" in capsys.readouterr().err
+    assert not running.failback_request.exists()
+
+
+@pytest.mark.parametrize(
+    ("flapping", "status", "words"),
+    [(False, TROUBLE, "takeovers are not held"), (True, FINE, "asked for")],
+)
+def test_takeovers_are_allowed_again_when_they_are_held(
+    running: Paths,
+    capsys: pytest.CaptureFixture[str],
+    flapping: bool,
+    status: int,
+    words: str,
+) -> None:
+    """It leaves a request, which the monitor takes; else it says why not."""
+    leave_status(running, flapping=flapping)
+    assert cli.main(["ack"]) == status
+    told = capsys.readouterr()
+    assert words in told.out + told.err
+    assert running.ack_request.exists() is flapping
+
+
+def test_an_ack_without_a_monitor(paths: Paths, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody would take the request, whatever the last one left."""
+    leave_status(paths, flapping=True)
+    assert cli.main(["ack"]) == NOT_RUNNING
+    assert "not running" in capsys.readouterr().err
+    assert not paths.ack_request.exists()
+
+
+def test_an_ack_that_cannot_be_left(running: Paths, capsys: pytest.CaptureFixture[str]) -> None:
+    """Only root may, and a full disk may not: one line says it."""
+    leave_status(running, flapping=True)
+    (running.run / ".ack.request.tmp").mkdir()
+    assert cli.main(["ack"]) == TROUBLE
+    told = capsys.readouterr().err
+    assert told.startswith("cannot acknowledge: ")
+    assert told.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,17 @@ directory of the test's own.
 import asyncio
 import json
 import os
+import re
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,7 +40,17 @@ CONFIG = {
     "services_to_manage": ["app.service"],
     "startup_grace": 0,
 }
+FIVE = ("gateway_ip", "active_ip", "ping_interval", "ping_fail_threshold", "services_to_manage")
+PRIMARY: dict[str, Any] = {
+    "role": "primary",
+    "gateway_ip": FAR4_SECOND,
+    "standby_ip": FAR4,
+    "services_to_manage": ["app.service"],
+    "guard": {"deadline": 1, "stop_limit": 2},
+}
+OF_PROTECTIONS = ("checks", "commands", "fence", "leases", "config", "settings", "safety", "timing")
 PATIENCE_S = 15.0
+ROOMS = re.compile(r"failover_monitor\.")
 NO_SOCKET = "10.99.99.99"  # for this address no socket can be opened
 DROP = f"""
 table inet crash {{ chain input {{
@@ -58,10 +72,13 @@ class Door:
         self.strict = strict
         self._file, self._asked = Path(os.environ["UNITS"]), Path(os.environ["ASKED"])
         self._watched, self._wake = tuple(units), wake
+        self._known: dict[str, str] = {}
 
     def seen(self) -> tuple[UnitSeen, ...]:
-        known = json.loads(self._file.read_text())
-        return tuple(UnitSeen(name, Unit(known.get(name, "stopped"))) for name in self._watched)
+        with suppress(OSError):  # no descriptor is free: as it was
+            self._known = json.loads(self._file.read_text())
+        states = {name: Unit(self._known.get(name, "stopped")) for name in self._watched}
+        return tuple(UnitSeen(name, state) for name, state in states.items())
 
     def watch(self, units: Sequence[str]) -> None:
         self._watched = tuple(units)
@@ -96,7 +113,9 @@ def be_the_daemon(root: str, config: str) -> None:
         return new_probe(policy)
 
     vars(daemon)["new_probe"] = probe_for
-    sys.exit(daemon.run(Path(config), Paths(Path(root))))
+    status = daemon.run(Path(config), Paths(Path(root)))
+    Path(os.environ["MODULES"]).write_text("\n".join(sys.modules))
+    sys.exit(status)
 
 
 class Daemon:
@@ -108,7 +127,7 @@ class Daemon:
         self.configure()
         for directory in (self.paths.log.parent, self.paths.state_word.parent):
             directory.mkdir(parents=True)
-        self.units, self.asks = root / "units.json", root / "asked"
+        self.units, self.asks, self.modules = root / "units.json", root / "asked", root / "modules"
         self.units.write_text("{}")
         self.asks.touch()
         self.notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -123,6 +142,17 @@ class Daemon:
     def configure(self, **changes: object) -> None:
         self.config.write_text(json.dumps({**CONFIG, **changes}))
 
+    def be_primary(
+        self, *, running: bool = False, enforced: bool = True, deadline: float = 1
+    ) -> None:
+        """The configuration of a guard, what install.sh adds to it, and what runs already."""
+        guard = PRIMARY["guard"] | {"deadline": deadline}
+        self.config.write_text(json.dumps(PRIMARY | {"guard": guard}))
+        self.units.write_text('{"app.service": "running"}' if running else "{}")
+        for path in self.paths.drop_ins(["app.service"]) if enforced else ():
+            path.parent.mkdir(parents=True)
+            path.touch()
+
     def start(self) -> subprocess.Popen[str]:
         root = self.config.parent
         script = (
@@ -136,6 +166,7 @@ class Daemon:
                 "NOTIFY_SOCKET": str(root / "notify"),
                 "UNITS": str(self.units),
                 "ASKED": str(self.asks),
+                "MODULES": str(self.modules),
             },
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -169,6 +200,11 @@ class Daemon:
         if not self.paths.events.exists():
             return []
         return [json.loads(line)["what"] for line in self.paths.events.read_text().splitlines()]
+
+    def kinds(self) -> list[str]:
+        if not self.paths.events.exists():
+            return []
+        return [json.loads(line)["kind"] for line in self.paths.events.read_text().splitlines()]
 
     def document(self) -> dict[str, object]:
         told: dict[str, object] = json.loads(self.paths.status.read_text())
@@ -321,8 +357,8 @@ def test_reload_to_other_addresses_while_watching(watch: Daemon) -> None:
     watch.configure(active_ip=FAR4_SECOND, gateway_ip=FAR4)
     process.send_signal(signal.SIGHUP)
     eventually(lambda: watch.hears("READY=1", times=2))
+    eventually(lambda: watch.document()["primary"][0]["address"] == FAR4_SECOND)  # type: ignore[index]
     eventually(lambda: watch.word() == "active_alive\n")
-    assert watch.document()["primary"][0]["address"] == FAR4_SECOND  # type: ignore[index]
     watch.crash()  # of what is now the gateway
     watch.far.nft(DROP.replace(FAR4, FAR4_SECOND).replace("crash", "gone"))
     eventually(lambda: watch.word() == "unknown\n")
@@ -412,3 +448,181 @@ def test_a_directory_that_cannot_be_made_is_said(watch: Daemon) -> None:
     told = process.stderr.read()
     assert told.startswith("cannot start: ")
     assert told.count("\n") == 1
+
+
+# The guard on the primary.
+
+
+def test_a_primary_opens_its_gate_when_it_is_in_contact(watch: Daemon) -> None:
+    """First nothing may start; after `boot_hold` it starts the services itself."""
+    watch.be_primary()
+    process = watch.start()
+    eventually(lambda: "unknown -> gated: nothing runs here yet" in watch.history())
+    assert not watch.paths.permit.exists()
+    assert not watch.paths.armed.exists()
+    assert watch.asked() == []
+    eventually(lambda: watch.hears("STATUS=gated: this host is in contact; app.service stopped"))
+    eventually(lambda: watch.hears("STATUS=serving: this host is in contact; app.service running"))
+    assert watch.asked() == ["start app.service"]
+    assert watch.paths.permit.exists()
+    assert watch.paths.armed.exists()
+    assert watch.word() == "active_alive\n"
+    assert watch.hears("WATCHDOG_USEC=2000000")  # the stop limit
+    document = watch.document()
+    assert document["role"] == "primary"
+    assert [path["address"] for path in document["standby"]] == [FAR4]  # type: ignore[attr-defined]
+    assert "unenforced" not in watch.kinds()
+    stop(process)
+
+
+def test_a_primary_that_is_cut_off_stops_its_services(watch: Daemon) -> None:
+    """And holds them back until somebody answers again; the flags follow."""
+    watch.be_primary(running=True)
+    watch.start()
+    eventually(lambda: watch.paths.armed.exists() and watch.paths.permit.exists())
+    assert watch.asked() == []  # what ran before the guard came is left alone
+    watch.far.nft(DROP.replace(f"ip daddr {FAR4} drop", "drop"))
+    eventually(lambda: watch.asked() == ["stop app.service"])
+    eventually(lambda: watch.word() == "active_dead\n")
+    eventually(lambda: "closing -> gated: all services are stopped here" in watch.history())
+    eventually(lambda: not watch.paths.armed.exists() and not watch.paths.permit.exists())
+
+
+def test_a_guard_that_is_told_to_stop_disarms_the_host(watch: Daemon) -> None:
+    """A stop by intent is no reason for a reset; that nobody guards the services is said."""
+    watch.be_primary(running=True)
+    process = watch.start()
+    eventually(lambda: watch.hears("STATUS=serving"))
+    assert watch.paths.armed.exists()
+    stop(process)
+    assert not watch.paths.armed.exists()
+    assert watch.asked() == []
+    assert " [WARNING] stopped; the services run on, and nobody guards them\n" in watch.log()
+
+
+def test_a_killed_guard_leaves_the_host_armed(watch: Daemon) -> None:
+    """Systemd resets it if no guard comes back; the next one goes on where it was."""
+    watch.be_primary(running=True, deadline=60)
+    process = watch.start()
+    eventually(lambda: watch.hears("STATUS=serving"))
+    process.kill()
+    process.wait()
+    assert watch.paths.armed.exists()
+    assert watch.paths.permit.exists()
+    watch.start()
+    eventually(lambda: watch.hears("READY=1", times=2))
+    eventually(lambda: watch.document()["phase"] == "serving")
+    assert watch.asked() == []
+
+
+def test_a_host_that_cannot_enforce_says_so(watch: Daemon) -> None:
+    """In log, history and status: without the drop-ins nobody resets it, and nothing is gated."""
+    watch.be_primary(enforced=False)
+    watch.start()
+    eventually(lambda: "unenforced" in watch.kinds())
+    (told,) = [what for what in watch.history() if "cannot be enforced" in what]
+    assert all(str(path) in told for path in watch.paths.drop_ins(["app.service"]))
+    assert f" [CRITICAL] {told}\n" in watch.log()
+    eventually(lambda: watch.hears("STATUS=stopping cannot be enforced, run install.sh again"))
+
+
+def test_a_standby_needs_no_gate_to_enforce(watch: Daemon) -> None:
+    """With a guard on the primary only its own drop-in is missed; alone, none is."""
+    process = watch.start()
+    eventually(lambda: watch.word() == "active_alive\n")
+    watch.configure(guard={})
+    process.send_signal(signal.SIGHUP)
+    eventually(lambda: "unenforced" in watch.kinds())
+    (told,) = [what for what in watch.history() if "cannot be enforced" in what]
+    own, gate = map(str, watch.paths.drop_ins(["app.service"]))
+    assert own in told
+    assert gate not in told
+
+
+def test_reload_to_another_role_is_refused(watch: Daemon) -> None:
+    """The old one goes on, and it is said: too much is decided at the start."""
+    process = watch.start()
+    eventually(lambda: watch.word() == "active_alive\n")
+    watch.config.write_text(json.dumps(PRIMARY))
+    process.send_signal(signal.SIGHUP)
+    eventually(lambda: "another role needs a restart, not a reload" in watch.log())
+    eventually(lambda: watch.hears("READY=1", times=2))
+    assert watch.document()["role"] == "standby"
+    watch.crash()
+    eventually(lambda: watch.asked() == ["start app.service"])
+
+
+def test_a_guard_that_cannot_begin_disarms_the_host(watch: Daemon) -> None:
+    """Nothing of ours runs here, and a bad configuration is no reason for a reset."""
+    watch.be_primary()
+    watch.config.write_text("{")
+    watch.paths.run.mkdir(parents=True)
+    watch.paths.armed.touch()
+    assert watch.start().wait(PATIENCE_S) == os.EX_CONFIG
+    assert not watch.paths.armed.exists()
+
+
+def test_a_guard_with_a_bad_configuration_goes_on_while_services_run(watch: Daemon) -> None:
+    """The last good one is used, and the host stays armed."""
+    watch.be_primary(running=True, deadline=60)
+    process = watch.start()
+    eventually(lambda: watch.hears("STATUS=serving"))
+    process.kill()
+    process.wait()
+    watch.config.write_text("{")
+    watch.start()
+    eventually(lambda: watch.hears("READY=1", times=2))
+    eventually(lambda: "is bad, the last good one goes on" in watch.log())
+    assert watch.document()["phase"] == "serving"
+    assert watch.paths.armed.exists()
+    assert watch.asked() == []
+
+
+# Upgrades, shortages, costs.
+
+
+def test_an_upgrade_while_serving_goes_on_serving(watch: Daemon) -> None:
+    """What the previous version wrote down is understood: nothing is asked twice."""
+    process = serves(watch)
+    process.kill()
+    process.wait()
+    for path in watch.paths.intent():
+        intent = json.loads(path.read_text())
+        path.write_text(json.dumps({key: intent[key] for key in INTENT_KEYS}))
+    watch.start()
+    eventually(lambda: watch.hears("READY=1", times=2))
+    eventually(lambda: watch.word() == "active_dead\n")
+    assert watch.document()["phase"] == "active"
+    assert watch.asked() == ["start app.service"]
+    watch.come_back()
+    eventually(lambda: watch.asked() == ["start app.service", "stop app.service"])
+
+
+def test_systemd_hears_of_us_without_a_free_descriptor(watch: Daemon) -> None:
+    """Or its watchdog would kill a monitor that serves, again and again."""
+    process = watch.start()
+    eventually(lambda: watch.hears("READY=1") and watch.hears("WATCHDOG=1"))
+    before = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (3, before[1]))
+    known = watch.heard.count("WATCHDOG=1")
+    eventually(lambda: watch.hears("WATCHDOG=1", times=known + 1))
+    resource.prlimit(process.pid, resource.RLIMIT_NOFILE, before)
+    watch.crash()
+    eventually(lambda: watch.asked() == ["start app.service"])
+    stop(process)
+
+
+def test_who_asks_for_no_protection_does_not_carry_it(watch: Daemon) -> None:
+    """Five keys, and a whole life: none of the protections' modules or libraries is loaded."""
+    watch.config.write_text(json.dumps({key: CONFIG[key] for key in FIVE}))
+    process = watch.start()
+    eventually(lambda: watch.word() == "active_alive\n")
+    process.send_signal(signal.SIGHUP)
+    eventually(lambda: watch.hears("READY=1", times=2))
+    stop(process)
+    modules = watch.modules.read_text().splitlines()
+    assert "failover_monitor.daemon" in modules
+    carried = {name.partition(".")[2].partition(".")[0] for name in modules if ROOMS.match(name)}
+    assert not carried & set(OF_PROTECTIONS)
+    libraries = {name.partition(".")[0] for name in modules}
+    assert not libraries & {"aiohttp", "yarl", "pydantic", "pydantic_core"}

@@ -6,6 +6,7 @@ Full and read-only disks are small tmpfs mounts in a mount namespace of a proces
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -376,6 +377,42 @@ def test_who_may_only_read_cannot_take_the_lock(paths: Paths) -> None:
 def test_no_intent_at_all(paths: Paths) -> None:
     """The first start on this host."""
     assert load_intent(paths) is None
+
+
+# What others on this host go by.
+
+
+def test_a_flag_is_raised_and_lowered(recorder: Recorder, paths: Paths) -> None:
+    """Once is enough; what cannot be written costs a line, not the watch."""
+    for raised in (True, True, False, False, True):
+        recorder.flag(paths.permit, raised=raised)
+        assert paths.permit.exists() is raised
+    inode = paths.permit.stat().st_ino
+    recorder.flag(paths.permit, raised=True)
+    assert paths.permit.stat().st_ino == inode
+    recorder.flag(paths.run / "missing" / "flag", raised=True)
+    recorder.flag(paths.run / "missing" / "flag", raised=False)
+
+
+def test_the_time_to_serve_comes_back_to_the_microsecond(recorder: Recorder, paths: Paths) -> None:
+    """A killed guard goes on with the deadline that it had."""
+    assert recorder.kept_time() is None
+    recorder.keep_time(12345.678901234)
+    assert recorder.kept_time() == 12345.678901234
+    paths.time_left.write_text("12345.6789 s")
+    assert recorder.kept_time() is None
+
+
+def test_the_drop_ins_are_where_they_are_installed() -> None:
+    """Those of install.sh: ours, and a gate for each service that a primary holds back."""
+    own, *gates = Paths().drop_ins(["a.service", "b.timer"])
+    script = (ROOT / "install.sh").read_text()
+    assert own == Path("/etc/systemd/system/failover-monitor.service.d/50-guard.conf")
+    assert gates == [
+        Path(f"/etc/systemd/system/{unit}.d/50-failover-monitor-gate.conf")
+        for unit in ("a.service", "b.timer")
+    ]
+    assert {own.name, gates[0].name} <= {word.strip('"') for word in re.split(r"[/=\s]", script)}
 
 
 # The writer.

@@ -51,7 +51,7 @@ class Stage:
                 toy.advance()
             now_s = self.world.now_s
             self.proven_s = self.proven_s if self.silent else now_s
-            self.protections.look(now_s, proven_s=self.proven_s, silent=self.silent)
+            self.protections.look(now_s, proven={"198.51.100.2": self.proven_s}, silent=self.silent)
 
     def fencing(self) -> Fencing:
         return self.protections.fence_seen.state
@@ -75,7 +75,7 @@ def test_what_is_not_configured_is_not_imported() -> None:
 def test_what_is_not_configured_stands_in_nobodys_way() -> None:
     """No lease is one that never ends; no check vetoes, none triggers."""
     protections = Protections(policy_of(), lambda: 0.0, lambda: None)
-    protections.look(5.0, proven_s=4.0, silent=False)
+    protections.look(5.0, proven={"198.51.100.2": 4.0}, silent=False)
     protections.want(lease=True, fence=True, hurry=True)
     assert protections.lease_until_s == INF
     assert protections.due_s == INF
