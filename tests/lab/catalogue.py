@@ -26,6 +26,7 @@ HERE, ICMP = "lab/test_catalogue.py::test_", "test_icmp.py::test_"
 DETECTOR, SIMULATION = "test_detector.py::test_", "test_simulation.py::test_"
 INSTALL, NEIGHBOUR = "install/test_install.py::test_", "test_neighbour.py::test_"
 GUARD, ENFORCED = "lab/test_guard.py::test_", "lab/test_enforcement.py::test_"
+PAIRED, PROTECTED = "lab/test_lease_pair.py::test_", "lab/test_protections.py::test_"
 ATTACK, ARBITERS = "lab/test_wire_security.py::test_", "lab/test_lease_lab.py::test_"
 LEASE, FENCE, GUARD_TABLE = "test_lease.py::test_", "test_fence.py::test_", "test_guard.py::test_"
 AGENTS, REFERENCES = "lab/test_fence_agents.py::test_", "lab/test_references.py::test_"
@@ -90,8 +91,8 @@ CATALOGUE = (
                 SYSTEMD + "a_stop_that_pid_1_does_not_carry_out_is_told",
             ),
             "a guard": (GUARD + "a_primary_that_is_cut_off_stops_before_the_standby_starts",),
+            "a lease": (PAIRED + "a_primary_that_is_cut_off_stops_before_its_lease_ends",),
         },
-        without="a pair with a lease",
     ),
     Row(
         number=6,
@@ -117,8 +118,8 @@ CATALOGUE = (
             ),
             "a second path": (NETWORK + "either_path_alone_keeps_the_primary_alive",),
             "a guard": (GUARD + "only_the_path_between_the_two_breaks_and_both_serve",),
+            "a lease": (PAIRED + "only_the_path_between_the_two_breaks_and_the_primary_goes_on",),
         },
-        without="a pair with a lease",
     ),
     Row(
         number=8,
@@ -433,9 +434,13 @@ CATALOGUE = (
         fault="the primary flaps",
         outcome="every takeover after V of silence of its own; a limit where one is configured",
         proof={
-            "in every rhythm": (NETWORK + "a_flapping_primary_gets_a_full_run_of_checks_each_time",)
+            "in every rhythm": (
+                NETWORK + "a_flapping_primary_gets_a_full_run_of_checks_each_time",
+            ),
+            "a limit": (
+                PROTECTED + "a_flapping_primary_is_left_alone_until_an_operator_has_looked",
+            ),
         },
-        without="the limit of takeovers in a time",
     ),
     Row(
         number=31,
@@ -472,8 +477,13 @@ CATALOGUE = (
                 LEASE + "without_a_majority_nothing_is_granted",
             ),
             "drift": (LEASE + "two_never_hold_it_at_once",),
+            "a pair": (
+                PAIRED
+                + "without_most_of_the_arbiters_nobody_serves_and_with_them_the_primary_does",
+                PAIRED + "arbiters_that_lost_their_disks_know_nothing_and_the_lease_is_won_anew",
+                PAIRED + "slow_arbiters_end_no_lease",
+            ),
         },
-        without="a pair with a lease",
     ),
     Row(
         number=33,
@@ -488,8 +498,12 @@ CATALOGUE = (
             "hangs": (FENCE + "a_command_that_hangs_has_failed",),
             "lies": (AGENTS + "a_device_that_does_not_obey_is_a_failure",),
             "cannot be started": (FENCE + "a_command_that_cannot_be_started_has_failed",),
+            "a pair": (
+                PROTECTED + "a_takeover_comes_after_a_fence_that_succeeds",
+                PROTECTED + "no_takeover_without_the_fence",
+                PROTECTED + "a_fence_that_fails_gives_way_to_the_guards_time",
+            ),
         },
-        without="a pair with a fence",
     ),
     Row(
         number=34,
@@ -544,7 +558,7 @@ CATALOGUE = (
         proof={
             "pings alone": (HERE + "two_standbys_for_one_primary_both_take_over",),
             "one lease": (LEASE + "of_three_claimants_exactly_one_wins",),
+            "a pair": (PAIRED + "of_two_standbys_exactly_one_serves",),
         },
-        without="a pair with a lease",
     ),
 )
