@@ -28,10 +28,12 @@ from failover_monitor import jsonc, safety
 from failover_monitor.model import (
     Failback,
     FenceFailure,
+    FencePolicy,
     GuardPolicy,
     LeasePolicy,
     Policy,
     Role,
+    ServiceCheck,
 )
 from failover_monitor.safety import (
     RENEWALS,
@@ -366,24 +368,38 @@ class _Draft:
             yield from self._unsafe_guard(policy, policy.guard)
         if policy.lease:
             yield from self._unsafe_lease(policy.lease, policy.stop_limit_s)
-            for index, check in enumerate(policy.service_checks):
-                if check.trigger:
-                    what = "never takes over: the primary's guard holds the lease for its host"
-                    place = ("service_checks", index, "trigger")
-                    yield self._at(place, what, "false, or no lease")
-        fence = policy.fence
-        if fence and fence.on_failure is FenceFailure.WAIT_FOR_GUARD and not policy.guard:
+        if policy.fence:
+            yield from self._unsafe_fence(policy.fence, guarded=policy.guard is not None)
+        for index, check in enumerate(policy.service_checks):
+            yield from self._unsafe_check(("service_checks", index), check, policy)
+
+    def _unsafe_fence(self, fence: FencePolicy, *, guarded: bool) -> Iterator[Problem]:
+        if fence.on_failure is FenceFailure.WAIT_FOR_GUARD and not guarded:
             right = '"hold", or a guard on the primary and its numbers in "guard"'
             yield self._at(("fence", "on_failure"), "there is no guard to wait for", right)
-        if fence and fence.options and len(fence.command) > 1 and "/fence_" in fence.command[0]:
+        if "/fence_" not in fence.command[0]:
+            return
+        if fence.options and len(fence.command) > 1:
             what = "fence-agents with arguments do not read their standard input"
             yield self._at(("fence", "options"), what, "arguments or options, not both")
-        for index, check in enumerate(policy.service_checks):
-            both = set(check.options.get("pass", ())) & set(check.options.get("fail", ()))
-            if check.kind == "command" and both:
-                what = f"exit code {min(both)} means both"
-                where = ("service_checks", index, "fail")
-                yield self._at(where, what, "each code in one of pass and fail")
+        action = fence.options.get("action", "reboot")  # the agents' own default
+        if action not in ("off", "reboot"):
+            what = f"{shown(action)} is no fence"
+            yield self._at(("fence", "options", "action"), what, '"off" or "reboot"')
+
+    def _unsafe_check(
+        self, place: Location, check: ServiceCheck, policy: Policy
+    ) -> Iterator[Problem]:
+        if check.trigger and policy.lease:
+            what = "never takes over: the primary's guard holds the lease for its host"
+            yield self._at((*place, "trigger"), what, "false, or no lease")
+        elif check.trigger and policy.guard:
+            what = "the guard's gate opens while this host still waits for the service"
+            yield self._at((*place, "trigger"), what, "false, or no guard")
+        both = set(check.options.get("pass", ())) & set(check.options.get("fail", ()))
+        if check.kind == "command" and both:
+            what = f"exit code {min(both)} means both"
+            yield self._at((*place, "fail"), what, "each code in one of pass and fail")
 
     def _unsafe_guard(self, policy: Policy, guard: GuardPolicy) -> Iterator[Problem]:
         standby = policy.role is Role.STANDBY
@@ -402,11 +418,6 @@ class _Draft:
         if not standby:
             interval_s, rounds = safety.SERVING_INTERVAL_S, 1
         hold_s = boot_hold_needed_s(guard.stop_limit_s, interval_s, rounds)
-        for index, check in enumerate(policy.service_checks):
-            if check.trigger:
-                what = "the guard's gate opens while this host still waits for the service"
-                place = ("service_checks", index, "trigger")
-                yield self._at(place, what, "false, or no guard")
         if guard.boot_hold_s < hold_s:
             what = f"{guard.boot_hold_s:g} s is too short for the standby to see it and to stop"
             yield self._at(("guard", "boot_hold"), what, f"at least {hold_s:g}, on both hosts")

@@ -240,7 +240,10 @@ class Daemon:
         gated = policy.services if policy.role is Role.PRIMARY else ()
         wanted = self.recorder.paths.drop_ins(gated) if policy.enforced else ()
         missing = [str(path) for path in wanted if not path.exists()]
-        if missing and not self._problem:
+        if self._problem:
+            return
+        self.monitor.status.remark = ""
+        if missing:
             remark = f"stopping cannot be enforced, run install.sh again: no {', '.join(missing)}"
             self.monitor.status.remark = remark
             self._tell(Kind.UNENFORCED, events.CRITICAL, remark)

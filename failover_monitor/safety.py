@@ -66,7 +66,7 @@ def arithmetic(policy: Policy) -> tuple[str, ...]:
     """The inequalities with this policy's numbers, a line each."""
     lines = []
     if guard := policy.guard:
-        if policy.primary and not policy.lease:
+        if policy.primary and not policy.lease and not fenced(policy):
             have_s = policy.verdict_s + policy.takeover_delay_s
             need_s = gone_after_s(guard)
             lines.append(
@@ -217,6 +217,7 @@ def power_returns(policy: Policy) -> Result:
     return Result.TAKEOVER if fenced(policy) or returns is Result.SAFE else returns
 
 
+TRIGGERED = 'a service check with "trigger", where there is neither guard nor lease'
 GUARDED = "a guard on the primary, a lease or a fence"
 FAULTS = (
     Fault("the primary host dies", host_dies, ""),
@@ -232,7 +233,11 @@ FAULTS = (
         "witness_ips, or neighbour_evidence",
     ),
     Fault("the primary begins to drop ICMP", primary_filters, "service_checks, a lease or a fence"),
-    Fault("the host is up, its service is dead", service_dead, 'a service check with "trigger"'),
+    Fault(
+        "the host is up, its service is dead",
+        service_dead,
+        'a service check with "trigger", where there is neither guard nor lease',
+    ),
     Fault("a dead service that made us take over comes back", dead_service_returns, "a fence"),
     Fault("cut off, and the guard hangs or a service will not stop", guard_fails, GUARDED),
     Fault("the primary is a virtual machine, paused and resumed", paused, "a fence"),

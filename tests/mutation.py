@@ -300,7 +300,7 @@ def try_one(
     status = pytest.main([*options, *tests], plugins=[watcher])
     if status and not watcher.tried.killer:
         watcher.tried.killer = "(it does not even load)"
-    out.send(watcher.tried)
+    out.send((watcher.tried.killer, watcher.tried.took_s))
     os._exit(0)
 
 
@@ -361,8 +361,7 @@ def heard(ours: "Connection[Any, Any]", limit_s: float) -> Tried:
     """What the process says; one that says nothing has gone on for ever, or filled its memory."""
     try:
         if ours.poll(limit_s):
-            tried: Tried = ours.recv()
-            return tried
+            return Tried(*ours.recv())
     except EOFError:
         pass
     return Tried("(time or memory ran out)")
