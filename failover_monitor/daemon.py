@@ -26,7 +26,6 @@ from failover_monitor.systemd import Systemd, boot_id, booted_s, boottime_s
 ALIVE_S = 4.0  # WATCHDOG=1 at most so often; with TURN_S well below WatchdogSec=10
 WATCHDOG_S = 10.0  # as in the unit; where stopping is enforced, the stop limit takes its place
 FIRST_LOOK_S, HASTY_LOOK_S = 5.0, 0.5  # the latter when a deadline may already be over
-LEAST_WATCHDOG_S = 0.5
 NAG_S = 60.0  # a bad configuration is said again so often
 
 
@@ -146,8 +145,9 @@ class Daemon:
             loop.add_signal_handler(signal.SIGHUP, lambda: group.create_task(self.reload(group)))
             enforced = self.monitor.policy.enforced
             await self.systemd.first_look(HASTY_LOOK_S if enforced else FIRST_LOOK_S)
-            self._set_watchdog()
             self.monitor.turn()
+            if self.monitor.policy.enforced:
+                self._set_watchdog()
             notify("READY=1")
             self._protect(group)
             gc.freeze()  # what lives now lives for ever: no collection needs to look at it again
@@ -169,19 +169,14 @@ class Daemon:
         self._protecting = group.create_task(self.monitor.protections.run())
 
     def _set_watchdog(self) -> None:
-        """Who enforces a stop limit is reset when it is over; see `Monitor.trusted`.
-
-        A process that was killed in the middle of a stop gets what the last one had left.
-        """
-        monitor = self.monitor
-        policy = monitor.policy
-        full_s = limit_s = policy.stop_limit_s if policy.enforced else WATCHDOG_S
-        if not monitor.trusted:
-            left_s = monitor.state.ending_s + full_s - boottime_s()
-            limit_s = min(full_s, max(LEAST_WATCHDOG_S, left_s))
+        """Who enforces a stop limit is reset when it is over; see `Monitor.time_left_s`."""
+        policy = self.monitor.policy
+        limit_s, full_s = WATCHDOG_S, WATCHDOG_S
+        if policy.enforced:
+            limit_s, full_s = self.monitor.time_left_s, policy.stop_limit_s
         self._alive_every_s = min(ALIVE_S, full_s / 10)
         self._shortened = limit_s < full_s
-        notify(f"WATCHDOG_USEC={int(limit_s * 1e6)}")
+        notify(f"WATCHDOG=1\nWATCHDOG_USEC={int(limit_s * 1e6)}")  # counted from now
 
     def _tell_stopped(self) -> None:
         sentence = "stopped; the services stay as they are"
@@ -251,14 +246,14 @@ class Daemon:
     def _changed(self) -> None:
         self.monitor.wake.set()
 
-    def _alive(self, line: str, trusted: bool, at_once: bool) -> None:
+    def _alive(self, line: str, trusted: bool, new_limit: bool) -> None:
         now_s = boottime_s()
         if line != self._line:
             self._line = line
             notify(f"STATUS={line}")
-        if trusted and self._shortened:
+        if new_limit or (trusted and self._shortened):
             self._set_watchdog()
-        if trusted and (at_once or now_s - self._alive_s >= self._alive_every_s):
+        elif trusted and now_s - self._alive_s >= self._alive_every_s:
             self._alive_s = now_s
             notify("WATCHDOG=1")
 

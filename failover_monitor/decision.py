@@ -48,7 +48,8 @@ def decide(state: PairState, seen: Observation, policy: Policy) -> Decision:
     transition = next_transition(TABLES[policy.role], Facts(state, seen, policy))
     if transition:
         state = enter(state, transition, seen, policy)
-    if not state.settled and settled(state, seen):
+    given_up = transition is not None and transition.source is Phase.CLAIM
+    if not state.settled and not given_up and settled(state, seen):
         state = replace(state, settled=True)
     facts = Facts(state, seen, policy)
     match WANTED.get(state.phase):
@@ -101,9 +102,10 @@ def fenced(state: PairState, seen: Observation) -> PairState:
 
 def settled(state: PairState, seen: Observation) -> bool:
     """What ran here at boot has been dealt with: from now on a start is somebody's own doing."""
-    return state.phase not in (Phase.UNKNOWN, Phase.CLAIM) and all(
-        unit.state is not Unit.UNKNOWN for unit in seen.units
-    )
+    waits = state.phase is Phase.STANDBY and seen.verdict is not Verdict.UP
+    if waits or state.phase in (Phase.UNKNOWN, Phase.CLAIM):
+        return False
+    return all(unit.state is not Unit.UNKNOWN for unit in seen.units)
 
 
 def adopt(state: PairState, policy: Policy) -> PairState:

@@ -54,6 +54,7 @@ STATUS_SOON_S = 1.0  # and while something goes on
 SLEPT_S = 1.0  # a suspend that matters
 SUMMARY_S = 600.0
 ATTENTION_S = 60.0  # what should be mended is told again so often
+LEAST_TIME_S = 0.5  # for the kill, where the limit of a stop is over when we come to it
 DECISIONS = 10  # in one turn, at most: what still changes then waits for the next one
 KEPT = WANTED.keys() | {Phase.SERVING}  # phases in which the next process goes on
 LEASED = SERVING | {Phase.CLAIM, Phase.FAILBACK}  # in these a standby wants the lease
@@ -110,7 +111,7 @@ class Monitor:
         self.state = PairState(since_s=now_s)
         self.status = Status()
         self._boot_id = boot_id
-        self._alive = alive  # one line for systemd; whether it may trust us; and at once?
+        self._alive = alive  # one line for systemd; whether it may trust us; is it a new limit?
         self._grace_until_s = booted_s + policy.startup_grace_s
         self.detector = detector_of(policy)(policy, now_s, grace_until_s=self._grace_until_s)
         self._proven_until_s = (
@@ -486,6 +487,18 @@ class Monitor:
         populated = self.services.populated
         return all(u.state in AT_REST or populated(u.name) is False for u in self._units)
 
+    @property
+    def time_left_s(self) -> float:
+        """From now on systemd waits for so long, at most, before it resets this host.
+
+        The limit of a stop counts from when it should have begun, however late we came to it.
+        """
+        limit_s = self.policy.stop_limit_s
+        if self.trusted:
+            return limit_s
+        left_s = self.state.ending_s + limit_s - self.clock()
+        return min(limit_s, max(LEAST_TIME_S, left_s))
+
     def _keep_current(self, now_s: float) -> None:
         """Keep status, summary and systemd up to date."""
         line = self.status.line(self.policy.role, self.state, self.detector.verdict, self._units)
@@ -500,8 +513,8 @@ class Monitor:
             self.recorder.status(
                 self.status.document(now_s, self.policy, self.state, self.detector, self._units)
             )
-        begun = self.state.phase in ENDING and self.state.since_s == now_s
-        self._alive(line, self.trusted or begun, begun)
+        begun = self.policy.enforced and self.state.phase in ENDING and self.state.since_s == now_s
+        self._alive(line, self.trusted, begun)
 
     def _tell_attention(self, now_s: float) -> None:
         """What an operator should mend: shown while it lasts, told again and again."""

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from failover_monitor import leases
-from failover_monitor.daemon import LEAST_WATCHDOG_S
 from failover_monitor.decision import decide
 from failover_monitor.leases import Ask, Reply
 from failover_monitor.leases.keeper import Wish
@@ -307,8 +306,9 @@ class Host:
         self.petted_s = -INF
         if self.recorder.document:
             monitor.resume(self.recorder.document)
-        self.set_watchdog()
+        self.limit_s = policy.stop_limit_s
         self.turn()
+        self.set_watchdog()
 
     def kill(self, away_s: float) -> None:
         """SIGKILL; systemd starts it again."""
@@ -344,25 +344,20 @@ class Host:
     def now_s(self) -> float:
         return self.clock.offset_s + self.clock.rate * self.world.now_s
 
-    def alive(self, line: str, trusted: bool, at_once: bool) -> None:
+    def alive(self, line: str, trusted: bool, new_limit: bool) -> None:
         """As `Daemon._alive` does it."""
         del line
-        if trusted and self.limit_s < self.policy.stop_limit_s:
+        if new_limit or (trusted and self.limit_s < self.policy.stop_limit_s):
             self.set_watchdog()
-        now_s = self.now_s()
-        if trusted and (at_once or now_s - self.petted_s >= self.policy.stop_limit_s / 10):
-            self.petted_s = now_s
+        elif trusted and self.now_s() - self.petted_s >= self.policy.stop_limit_s / 10:
+            self.petted_s = self.now_s()
             self.pet()
 
     def set_watchdog(self) -> None:
         """As `Daemon._set_watchdog` does it; systemd counts anew from here."""
-        monitor, full_s = self.monitor, self.policy.stop_limit_s
-        assert monitor
-        self.limit_s = full_s
-        if not monitor.trusted:
-            left_s = monitor.state.ending_s + full_s - self.now_s()
-            self.limit_s = min(full_s, max(LEAST_WATCHDOG_S, left_s))
-        self.pet()
+        if self.monitor:
+            self.limit_s = self.monitor.time_left_s
+            self.pet()
 
     def pet(self) -> None:
         takes_s = self.limit_s / self.clock.rate + self.world.reset_takes_s

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from failover_monitor.cli import parser
-from failover_monitor.guard import TABLE as GUARD_TABLE
 from failover_monitor.events import Kind
+from failover_monitor.guard import TABLE as GUARD_TABLE
 from failover_monitor.machine import TABLE
 from failover_monitor.settings import CHECKS, FenceKeys, GuardKeys, Keys, LeaseKeys, Settings
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 import failover_monitor
-from failover_monitor import config
 
 PACKAGE = Path(failover_monitor.__file__).parent
 ROOT = PACKAGE.parent

@@ -332,8 +332,10 @@ class World:
         self.toys.append(engine)
         return engine
 
-    def _alive(self, line: str, trusted: bool, at_once: bool) -> None:
-        if trusted:
+    def _alive(self, line: str, trusted: bool, new_limit: bool) -> None:
+        if new_limit and self.monitor:
+            self.petted_s = self.now_s + self.monitor.time_left_s - self.policy.stop_limit_s
+        elif trusted:
             self.petted_s = self.now_s
 
     def kill(self, *, away_s: float | None = None) -> None:
