@@ -202,6 +202,10 @@ def paused(policy: Policy) -> Result:
     return Result.BRIEFLY if policy.lease else until_seen(policy)
 
 
+def returns_unseen(policy: Policy) -> Result:
+    return Result.SAFE if policy.lease else Result.TWO_ACTIVE
+
+
 def second_standby(policy: Policy) -> Result:
     return Result.TAKEOVER if policy.lease else Result.TWO_ACTIVE
 
@@ -246,6 +250,7 @@ FAULTS = (
         returns_while_we_serve,
         'a guard or a lease; shorter with failback "auto"',
     ),
+    Fault("we serve and are cut off, and the primary returns", returns_unseen, "a lease"),
     Fault("two standbys watch one primary", second_standby, "a lease"),
     Fault("power returns to both hosts", power_returns, "startup_grace"),
 )

@@ -136,6 +136,9 @@ PROOFS: dict[str, dict[str, tuple[str, ...]]] = {
         "lease_pair": ("a_crash_is_taken_over_when_the_lease_has_run_out",),
         "enforcement": ("nothing_passes_a_closed_gate",),
     },
+    "we serve and are cut off, and the primary returns": {
+        "lease_pair": ("a_standby_that_serves_and_is_cut_off_from_the_store_stops",),
+    },
     "two standbys watch one primary": {
         "catalogue": ("two_standbys_for_one_primary_both_take_over",),
         "lease_pair": ("of_two_standbys_exactly_one_serves",),

@@ -475,6 +475,18 @@ def primary_returns(pair: Pair) -> None:
     pair.run_for(FAULT_S)
 
 
+def primary_returns_unseen(pair: Pair) -> None:
+    """The standby serves and is cut off: nothing tells it."""
+    host_dies(pair)
+    pair.watch_from_now()
+    links = [*links_of("S"), *second_card("S")]
+    pair.cut(links)
+    pair.host_returns()
+    pair.run_for(FAULT_S)
+    pair.heal(links)
+    pair.run_for(AFTER_S)
+
+
 def power_returns(pair: Pair) -> None:
     """To both at once; the standby is up sooner."""
     for host in pair.hosts.values():
@@ -510,6 +522,7 @@ PLAYS: dict[str, tuple[Play, ...]] = {
         paused_and_its_clock_goes_on,
     ),
     "the primary returns while we serve": (primary_returns,),
+    "we serve and are cut off, and the primary returns": (primary_returns_unseen,),
     "two standbys watch one primary": (host_dies,),
     "power returns to both hosts": (power_returns,),
 }

@@ -181,7 +181,7 @@ CHECK = {
     "type": "tcp",
     "host": f"{LAN}{PRIMARY}",
     "port": PORT,
-    "interval": 0.5,
+    "interval": 0.25,
     "timeout": 0.5,
     "trigger": True,
     "threshold": 2,
