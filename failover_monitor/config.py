@@ -283,7 +283,11 @@ class _Draft:
             except PydanticCustomError:
                 continue
             if found in host_addresses:
-                yield self._at(location, f"{found} is this host's own address", "another host's")
+                what = f"{found} is this host's own address"
+                right = "another host's"
+                if location[0] == "active_ip":
+                    right += ', or "role": "primary" and standby_ip, if this is the primary'
+                yield self._at(location, what, right)
             if found not in first:
                 first[found] = location
             elif {location[0], first[found][0]} in GATEWAY_AND_HOST:
@@ -351,7 +355,9 @@ class _Draft:
             if key in self.known:
                 other = "standby" if role == Role.PRIMARY else "primary"
                 yield self._at(
-                    (key,), f'says nothing with "role": "{role}"', f"only on the {other}"
+                    (key,),
+                    f'says nothing with "role": "{role}"',
+                    f'only on the {other}, with "role": "{other}"',
                 )
         if needed not in self.known:
             right = Settings.model_fields[needed].description or ""

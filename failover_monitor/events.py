@@ -272,7 +272,17 @@ def of_waiting(facts: Facts, lease_why: str) -> Iterator[Found]:
         level = CRITICAL if lasting else WARNING
         yield Kind.CLAIM, level, f"the takeover waits for {'; '.join(waits) or 'nothing more'}"
     if state.phase is Phase.GATED and waits_long and not seen.host_stopping:
-        why = (
-            f"lease: {lease_why}" if policy.lease else "no answer from a reference for long enough"
-        )
-        yield Kind.GATED, WARNING, f"the services are held back: {why}"
+        yield Kind.GATED, WARNING, f"the services are held back: {gated_by(facts, lease_why)}"
+    delay_s = policy.takeover_delay_s - (seen.now_s - seen.verdict_since_s)
+    if down and delay_s > 0 and state.phase in CALM and not seen.vetoes:
+        yield Kind.CLAIM, WARNING, f"the takeover waits for takeover_delay ({delay_s:.0f} s more)"
+
+
+def gated_by(facts: Facts, lease_why: str) -> str:
+    """What the gate waits for."""
+    since_s, guard = facts.seen.answering_since_s, facts.policy.guard
+    if facts.policy.lease:
+        return f"lease: {lease_why}"
+    if since_s is None or guard is None:
+        return "nobody answers, this host is cut off"
+    return f"in contact for {facts.seen.now_s - since_s:.0f} of {guard.boot_hold_s:g} s"

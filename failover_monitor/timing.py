@@ -245,7 +245,15 @@ def _protections(policy: Policy) -> Iterator[tuple[str, str]]:
         command = f"{fence.command[0]}, {tries} of at most {_seconds(fence.timeout_s)}"
         yield "fence", f"{command}, must succeed before a takeover; {fails}"
     if policy.enforced:
-        yield "stopping", f"is enforced: {_stop(policy)}"
+        yield "stopping", f"is enforced here, too: {_stop(policy)}"
+    if policy.guard:
+        yield (
+            "relies on",
+            (
+                "the guard that runs on the primary with these same numbers; this host cannot see"
+                " whether it does"
+            ),
+        )
     if policy.flap_window_s:
         window = _seconds(policy.flap_window_s)
         yield (
@@ -310,6 +318,7 @@ def _figures(policy: Policy) -> tuple[tuple[str, str], ...]:
                 f" mean {_seconds(times.mean_s)}"
             ),
         ),
+        ("crash to takeover", _takeover(policy)),
         ("outage survived", f"shorter than {_seconds(outage_survived_s(policy))}, at any moment"),
         (
             "evidence",
@@ -325,6 +334,20 @@ def _figures(policy: Policy) -> tuple[tuple[str, str], ...]:
         ("return seen", f"within {_seconds(return_seen_s(policy))} and a round trip"),
         *([("after host boot", boot)] if policy.startup_grace_s else []),
     )
+
+
+def _takeover(policy: Policy) -> str:
+    """From the crash until the services are asked to start."""
+    times = detection(policy)
+    waits = []
+    if policy.lease:
+        waits.append(f"the end of the primary's lease (up to {_seconds(policy.lease.ttl_s)})")
+    if policy.fence:
+        waits.append("the fence")
+    if waits:
+        return f"the verdict, then {' and '.join(waits)}"
+    delay_s = policy.takeover_delay_s
+    return f"{_seconds(times.shortest_s + delay_s)} to {_seconds(times.longest_s + delay_s)}"
 
 
 def _checks(policy: Policy) -> str:

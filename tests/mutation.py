@@ -34,7 +34,7 @@ PACKAGE = "failover_monitor"
 ROOT = Path(__file__).parent.parent
 TABLES = ("tests/test_machine.py", "tests/test_guard.py", "tests/test_scenarios.py")
 PLAN = {
-    "detector": ("tests/test_detector.py", "tests/test_scenarios.py"),
+    "detector": ("tests/test_detector.py", "tests/test_detector_edges.py"),
     "contact": ("tests/test_contact.py", "tests/test_scenarios.py"),
     "machine": TABLES,
     "guard": TABLES,
@@ -104,9 +104,15 @@ def mutants(module: str, source: str, enums: dict[str, list[str]]) -> Iterator[M
             text = ast.unparse(tree)
             if text not in told and text != plain:
                 told.add(text)
-                change = f"{shown(node)}  ->  {shown(lie)}"
+                change = shown_change(node, lie)
                 yield Mutant(module, getattr(node, "lineno", 0), change, text)
             slot.put(node)
+
+
+def shown_change(node: ast.AST, lie: ast.AST) -> str:
+    if isinstance(node, ast.Tuple | ast.Set) and isinstance(lie, ast.Tuple | ast.Set):
+        return f"without {shown(next(e for e in node.elts if e not in lie.elts))}"
+    return f"{shown(node)}  ->  {shown(lie)}"
 
 
 def shown(node: ast.AST) -> str:
@@ -288,6 +294,7 @@ def try_one(
         if name.split(".")[0] in ("tests", PACKAGE):
             del sys.modules[name]
     sys.path[:] = [tree, *(entry for entry in sys.path if entry not in ("", tree, str(ROOT)))]
+    sys.dont_write_bytecode = False  # the copy is compiled once
     sys.meta_path.insert(0, Lie(*lie))
     import hypothesis
     import pytest

@@ -195,6 +195,7 @@ def test_a_gap_ends_the_time_that_the_gate_counts() -> None:
     bench.run(20.0, answered_by=(GATEWAY,))
     since_s, last_s = bench.contact.answering_since_s, bench.contact.proof_s
     assert since_s == pytest.approx(0.01)
+    assert bench.contact.gap_s == 2.5
     bench.turn(last_s + GAP_ROUNDS * STEP_S - 0.01)
     assert bench.contact.answering_since_s == since_s
     bench.turn(last_s + GAP_ROUNDS * STEP_S)
@@ -226,8 +227,11 @@ def test_silence_and_its_end_are_told_once_each() -> None:
     bench = Bench()
     bench.run(5.0, answered_by=(GATEWAY,))
     assert {notice for _, notice in bench.notices} == {Notice.VERDICT}
+    proof_s = bench.contact.proof_s
     bench.run(20.0)
     assert (bench.told(Notice.SUSPECT), bench.told(Notice.VERDICT)) == (1, 2)
+    suspect_s = next(at_s for at_s, notice in bench.notices if notice is Notice.SUSPECT)
+    assert suspect_s == pytest.approx(proof_s + 2 * STEP_S)
     assert bench.rounds[-1].repair
     bench.run(22.0, answered_by=(GATEWAY,))
     assert (bench.told(Notice.CLEARED), bench.told(Notice.VERDICT)) == (1, 3)
@@ -243,6 +247,35 @@ def test_a_host_that_is_silent_for_long_is_told_once_and_when_it_is_back() -> No
     bench.run(bench.now_s + 5.0, answered_by=ADDRESSES)
     assert bench.told(Notice.REFERENCE_BACK) == 1
     assert bench.silent() == ()
+
+
+def test_a_reference_that_has_never_answered_is_told_apart() -> None:
+    """It may filter ICMP; one that answered an earlier object of this process does not."""
+    bench = Bench()
+    bench.run(5.0, answered_by=(GATEWAY,))
+    bench.run(30.0, answered_by=(STANDBY,))
+    assert bench.silent() == (GATEWAY, WITNESS)
+    assert bench.contact.mute_references == (WITNESS,)
+    assert bench.contact.heard_references == {GATEWAY, STANDBY}
+    follower = Contact(guarded(), 30.0, heard=bench.contact.heard_references)
+    assert follower.heard_references == {GATEWAY, STANDBY}
+
+
+def test_why_a_reference_is_silent_is_told() -> None:
+    """What could not be sent is named; and no other is silent."""
+    contact = Contact(guarded(), 0.0)
+    for number in range(QUIET_ROUNDS + 1):
+        contact.sent(Round(number, 0.0, False), {GATEWAY: "no carrier on eth0"})
+        contact.answered(echo(float(number), WITNESS), number + 0.1)
+    silent = [told for told in contact.told if told.notice is Notice.REFERENCE_SILENT]
+    assert [(told.subject, told.why) for told in silent] == [(GATEWAY, "no carrier on eth0")]
+
+
+def test_a_contact_has_no_checks_to_fail() -> None:
+    """The guard goes by the age of its proof alone, five seconds where nothing is configured."""
+    contact = Contact(policy_of(role=Role.PRIMARY), 0.0)
+    assert (contact.suspicious, contact.failed_checks) == (False, 0)
+    assert contact.deadline_s == 5.0
 
 
 # Whatever the network does.

@@ -40,7 +40,7 @@ MEMORIES = (
     Memory(A),
     Memory(A, asked=Verb.START, asked_s=NOW_S - 1),
     Memory(A, asked=Verb.START, asked_s=NOW_S - 20, tries=2, retry_s=NOW_S + 1),
-    Memory(A, asked=Verb.STOP, asked_s=NOW_S - 1),
+    Memory(A, asked=Verb.STOP, asked_s=NOW_S - 0.3),
     Memory(A, asked=Verb.KILL, asked_s=NOW_S - 0.1),
     Memory(A, asked=Verb.KILL, asked_s=NOW_S - 0.6),
 )
@@ -262,6 +262,16 @@ def test_contact_that_returns_while_closing_opens_the_gate_anew() -> None:
     assert gone.state.phase is Phase.GATED
     assert decide(gone.state, proven("stopped stopped", 129.4, 99.5), policy).effects == ()
     assert asked(decide(gone.state, proven("stopped stopped", 129.5, 99.5), policy))
+
+
+def test_what_left_the_list_is_forgotten_at_the_gate() -> None:
+    """It has stopped: it is nobody's concern any more."""
+    policy = guarded(services=(B,))
+    state = in_phase(Phase.CLOSING, Memory(B), Memory(A), leaving=(A,), ending_s=99.0)
+    stopped = (UnitSeen(B, Unit.STOPPED), UnitSeen(A, Unit.STOPPED))
+    seen = replace(look("down", 100.0, 0.0, serve_until_s=99.0), units=stopped)
+    gated = decide(state, seen, policy)
+    assert (gated.state.phase, gated.state.leaving) == (Phase.GATED, ())
 
 
 @pytest.mark.parametrize("unit", [u for u in Unit if u not in AT_REST])

@@ -10,7 +10,7 @@ from itertools import product
 
 import pytest
 
-from failover_monitor.decision import adopt, decide
+from failover_monitor.decision import TAKEOVERS_KEPT, adopt, decide
 from failover_monitor.machine import FLAP_FACTOR, TABLE
 from failover_monitor.model import (
     AT_REST,
@@ -38,7 +38,7 @@ from failover_monitor.model import (
     Verb,
     Verdict,
 )
-from failover_monitor.services import RETRY_S, STEADY_S, next_due_s
+from failover_monitor.services import RETRY_S, STEADY_S, kill_due_s, next_due_s
 from failover_monitor.table import WANTED
 from tests.turns import EVERY, NOW_S, SHARED, A, B, Turn, asked, in_phase, judged, look, some
 from tests.world import policy_of
@@ -55,7 +55,7 @@ MEMORIES = (
     Memory(A, asked=Verb.STOP, asked_s=NOW_S - 20, tries=1, retry_s=NOW_S - 1),
 )
 FEW_MEMORIES = (
-    Memory(A, asked=Verb.STOP, asked_s=NOW_S - 1),
+    Memory(A, asked=Verb.STOP, asked_s=NOW_S - 0.3),
     Memory(A, asked=Verb.KILL, asked_s=NOW_S - 0.1),
     Memory(A, asked=Verb.KILL, asked_s=NOW_S - 0.6),
 )
@@ -98,11 +98,15 @@ def protected_policies() -> Iterator[Policy]:
         {"fence": GUARDED_FENCE, "guard": GUARD, "takeover_delay_s": DELAY_S},
         {"guard": GUARD, "takeover_delay_s": DELAY_S},
         {"lease": LEASE},
+        {"lease": LEASE, "foreign_start": Foreign.STOP},
         {"lease": LEASE, "fence": FENCE, "failback": Failback.MANUAL},
         {"service_checks": (TRIGGER,)},
         {"service_checks": (replace(TRIGGER, trigger=False),), **delayed},
         {"service_checks": (TRIGGER,), "fence": GUARDED_FENCE, **delayed},
+        {"service_checks": (replace(TRIGGER, gates_failback=False),), **delayed},
         flapping,
+        {"service_checks": (TRIGGER,), **flapping},
+        # The configuration refuses this one; the promises hold all the same.
         {"service_checks": (TRIGGER,), "fence": FENCE, "lease": LEASE},
     ):
         yield policy_of(services=(A, B), **settings)
@@ -148,7 +152,7 @@ def protected_observations(policy: Policy) -> Iterator[Observation]:
         )
     ]
     fences = tuple(FenceSeen(state) for state in Fencing) if policy.fence else (FenceSeen(),)
-    untils = (-INF, NOW_S, NOW_S + 1) if policy.lease else (INF,)
+    untils = (-INF, NOW_S - 3, NOW_S, NOW_S + 1) if policy.lease else (INF,)
     checked = bool(policy.service_checks)
     triggers = any(check.trigger for check in policy.service_checks)
     for seen, fence, until_s in product(plain, fences, untils):
@@ -497,6 +501,13 @@ def test_a_stopped_unit_is_reset_before_a_second_try_only() -> None:
     assert again.effects[0].reset_failed
 
 
+def test_a_failure_is_forgotten_before_the_first_try_too() -> None:
+    """What failed before this takeover may have used up its start limit."""
+    policy = policy_of(services=(A,))
+    first = decide(in_phase(Phase.TAKEOVER), look("down failed", 0.0, 0.0), policy)
+    assert first.effects == (Effect(Verb.START, A, reset_failed=True),)
+
+
 def test_a_service_that_ran_long_enough_has_earned_a_quick_restart() -> None:
     """And one that keeps dying has not."""
     policy = policy_of(services=(A,))
@@ -510,6 +521,10 @@ def test_a_service_that_ran_long_enough_has_earned_a_quick_restart() -> None:
         assert next_due_s(died.state, seen, policy) == pytest.approx(5.1 + ran_s + wait_s)
     since_unknown = decide(in_phase(Phase.ACTIVE, tired), look("down running", 59.9, 0.0), policy)
     assert since_unknown.state.services[0].tries == 4
+    asked_late = in_phase(Phase.ACTIVE, replace(tired, asked_s=100.0))
+    since_unknown = decide(asked_late, look("down running", 159.9, 0.0), policy)
+    assert since_unknown.state.services[0].tries == 4
+    assert STEADY_S == 60
 
 
 def test_the_next_service_is_asked_after_patience() -> None:
@@ -559,16 +574,31 @@ def test_a_stop_that_hangs_holds_the_next_for_its_patience() -> None:
         assert asked(decide(state, look(words, 13.0, 3.0), policy)) == [f"stop {A}"]
 
 
-def test_a_stop_that_failed_is_asked_again() -> None:
+@pytest.mark.parametrize("guard", [None, GuardPolicy(stop_limit_s=60.0)])
+def test_a_stop_that_failed_is_asked_again(guard: GuardPolicy | None) -> None:
     """The unit still runs although it was asked to stop: after a second, then two."""
-    policy, now_s = policy_of(services=(A,)), 0.0
+    policy, now_s = policy_of(services=(A,), guard=guard), 0.0
     decision = decide(in_phase(Phase.FAILBACK), look("up running", now_s, 0.0), policy)
+    assert decision.effects == (Effect(Verb.STOP, A),)
     for wait_s in (1.0, 2.0, 5.0):
         decision = decide(decision.state, look("up running", now_s + 0.1, 0.0), policy)
         assert decision.effects == ()
-        now_s += 0.1 + wait_s
+        now_s = decision.state.services[0].retry_s
+        assert now_s == pytest.approx(decision.state.services[0].asked_s + 0.1 + wait_s)
         decision = decide(decision.state, look("up running", now_s, 0.0), policy)
         assert decision.effects == (Effect(Verb.STOP, A),)
+
+
+def test_a_service_that_stayed_stopped_long_enough_has_earned_a_quick_stop() -> None:
+    """Somebody starts it again while another one still stops."""
+    policy = policy_of(services=(A, B))
+    tired = Memory(B, asked=Verb.STOP, asked_s=1.0, tries=4)
+    state = in_phase(Phase.FAILBACK, Memory(A, asked=Verb.STOP, asked_s=1.0), tired)
+    for stopped_s, wait_s in ((STEADY_S - 0.1, RETRY_S[4]), (STEADY_S, RETRY_S[0])):
+        now_s = 5.0 + stopped_s
+        rested = decide(state, look("up stopping stopped", now_s, 5.0), policy)
+        again = decide(rested.state, look("up stopping running", now_s, now_s), policy)
+        assert again.state.services[1].retry_s == pytest.approx(now_s + wait_s)
 
 
 def test_a_oneshot_that_ended_well_counts_as_running() -> None:
@@ -576,11 +606,14 @@ def test_a_oneshot_that_ended_well_counts_as_running() -> None:
     policy = policy_of(services=(A,))
     before = decide(in_phase(Phase.TAKEOVER), look("down finished", 10.0, 5.0), policy)
     assert asked(before) == [f"start {A}"]
+    still = decide(before.state, look("down finished", 10.1, 5.0), policy)
+    assert still.state.phase is Phase.TAKEOVER
     after = decide(before.state, look("down finished", 10.2, 10.0), policy)
     assert after.state.phase is Phase.ACTIVE
     assert after.effects == ()
     stays = decide(after.state, look("down stopped", 500.0, 400.0), policy)
     assert stays.state.phase is Phase.ACTIVE
+    assert stays.state.services == after.state.services
     over = decide(stays.state, look("up finished", 501.0, 10.1), policy)
     assert over.transition
     assert over.state.services == (Memory(A),)
@@ -639,13 +672,14 @@ def test_nothing_is_settled_while_a_service_is_unseen() -> None:
 @pytest.mark.parametrize("first", ["up running", "down running"])
 def test_a_claim_that_is_given_up_settles_nothing(first: str) -> None:
     """What boot started here while the primary was silent is stopped when it answers."""
-    policy = policy_of(services=(A,), lease=LEASE)
+    policy = policy_of(services=(A, B), lease=LEASE)
+    first += " stopped"
     none = {"serve_until_s": -INF}
     vetoes = {"vetoes": ("tcp passes",)} if first.startswith("down") else {}
     given_up = decide(PairState(phase=Phase.CLAIM), look(first, 5.0, 1.0, **none, **vetoes), policy)
     assert (given_up.state.phase, given_up.effects) == (Phase.STANDBY, ())
     held = decide(given_up.state, look(first, 5.0, 1.0, **none, **vetoes), policy)
-    back = decide(held.state, look("up running", 6.0, 1.0, **none), policy)
+    back = decide(held.state, look("up running stopped", 6.0, 1.0, **none), policy)
     stopped = held if held.effects else back
     assert (stopped.state.phase, asked(stopped)) == (Phase.FAILBACK, [f"stop {A}"])
 
@@ -735,8 +769,16 @@ def test_killing_is_due_a_second_before_the_limit() -> None:
     for ending_s in (100.0, 99.0):
         state = in_phase(Phase.FAILBACK, stopping, since_s=100.0, ending_s=ending_s)
         assert next_due_s(state, look("up stopping", 100.0, 0.0), policy) == ending_s + 4.0
+    assert next_due_s(state, look("up stopping", 100.0, 0.0), policy_of()) == INF
     killed = replace(state, services=(Memory(A, asked=Verb.KILL, asked_s=104.0),))
     assert next_due_s(killed, look("up stopping", 104.1, 0.0), policy) <= 104.6
+
+
+@pytest.mark.parametrize(("limit_s", "after_s"), [(0.5, 0.0), (1.5, 0.5), (5.0, 4.0)])
+def test_a_limit_that_leaves_no_second_kills_at_once(limit_s: float, after_s: float) -> None:
+    """But never before stopping begins."""
+    policy = policy_of(guard=GuardPolicy(stop_limit_s=limit_s))
+    assert kill_due_s(in_phase(Phase.FAILBACK, ending_s=100.0), policy) == 100.0 + after_s
 
 
 # Protections, to the moment.
@@ -778,6 +820,40 @@ def test_a_flapping_primary_must_stay_away_for_longer(count: int, factor: int) -
         seen = due("down stopped", policy.verdict_s * factor - early_s)
         decision = decide(in_phase(Phase.STANDBY, takeovers=taken), seen, policy)
         assert (decision.transition is None) is (early_s > 0)
+
+
+def test_waiting_for_the_guard_shortens_no_wait_for_one_that_flaps() -> None:
+    """The guard's delay is left to the fence; what a flapping primary costs is not."""
+    policy = policy_of(services=(A,), fence=GUARDED_FENCE, flap_window_s=FLAP_WINDOW_S)
+    for early_s, phase in ((0.1, Phase.STANDBY), (0.0, Phase.CLAIM)):
+        seen = due("down stopped", policy.verdict_s - early_s)
+        state = in_phase(Phase.STANDBY, takeovers=RECENT[-1:])
+        assert decide(state, seen, policy).state.phase is phase
+
+
+def test_no_more_takeovers_are_kept_than_anybody_asks_for() -> None:
+    """A pair that flaps for years does not grow."""
+    taken = tuple(float(at_s) for at_s in range(TAKEOVERS_KEPT))
+    decision = decide(
+        in_phase(Phase.STANDBY, takeovers=taken), due("down stopped", 9.0), policy_of()
+    )
+    assert decision.state.takeovers == (*taken[1:], NOW_S)
+    assert TAKEOVERS_KEPT == 100
+
+
+def test_the_shortest_window_counts_its_own_takeover() -> None:
+    """Where one takeover is the most that is allowed."""
+    policy = policy_of(services=(A,), flap_window_s=0.5, max_takeovers=1)
+    assert decide(in_phase(Phase.STANDBY), due("down stopped", 9.0), policy).state.flapping
+
+
+def test_an_ack_where_nothing_flaps_forgets_nothing() -> None:
+    """The takeovers so far count on."""
+    policy = policy_of(services=(A,), flap_window_s=FLAP_WINDOW_S, max_takeovers=9)
+    state = in_phase(Phase.STANDBY, takeovers=RECENT)
+    assert decide(state, due("up stopped", 9.0, acknowledged=True), policy).state == replace(
+        state, services=(Memory(A),)
+    )
 
 
 def test_the_last_takeover_allowed_holds_the_next_until_ack() -> None:

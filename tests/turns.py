@@ -171,7 +171,8 @@ def ending_s(turn: Turn) -> float:
 
 def counts_a_stop_from_when_it_should_have_begun(turn: Turn) -> bool:
     """The end of the proof, not the turn that was late to see it; what returns does not move it."""
-    return turn.phase not in ENDING or turn.decision.state.ending_s == ending_s(turn)
+    expected_s = ending_s(turn) if turn.phase in ENDING else turn.state.ending_s
+    return turn.decision.state.ending_s == expected_s
 
 
 def kill_due_s(turn: Turn) -> float:
