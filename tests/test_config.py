@@ -788,7 +788,7 @@ def test_the_report_fits_on_a_screen() -> None:
     )
     for policy in (full, make_policy(retry_interval_s=1.5)):
         lines = timing.report(policy).splitlines()
-        assert len(lines) <= (60 if policy is full else 40)
+        assert len(lines) <= (64 if policy is full else 45)
         assert max(map(len, lines)) <= 100
     assert "95 more" in timing.report(full)
 

@@ -464,13 +464,13 @@ def test_the_primary_has_no_keys_of_the_standby(key: str) -> None:
     """A key that does nothing would be a promise that nobody keeps."""
     value = EVERYTHING.get(key, {"failback": "auto", "foreign_start": "report"}.get(key, 1))
     problem = only_problem(PRIMARY | {"witness_ips": EVERYTHING["witness_ips"]}, **{key: value})
-    assert (problem.key, problem.right) == (key, "only on the standby")
+    assert (problem.key, problem.right) == (key, 'only on the standby, with "role": "standby"')
 
 
 def test_the_standby_has_no_keys_of_the_primary() -> None:
     """Nor does either do without the other's address."""
     problem = only_problem(FIVE, standby_ip="198.51.100.3")
-    assert (problem.key, problem.right) == ("standby_ip", "only on the primary")
+    assert (problem.key, problem.right) == ("standby_ip", 'only on the primary, with "role": "primary"')
     problem = only_problem(SERVES, role="primary")
     assert (problem.key, problem.what) == ("standby_ip", "is missing")
     problem = only_problem(SERVES)
@@ -837,7 +837,7 @@ REPORTS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         PAIR,
         (
             "waits 7.7 s, starts app.service",
-            "stopping is enforced: stops all of them at once, kills what is left after 4 s",
+            "stopping is enforced here, too: stops all of them at once, kills what is left after 4 s",
             "(1)(2) earliest takeover 12.2 s",
             "12.19 >= 12.11",
             "(3) the primary waits 7.7 s",
