@@ -31,7 +31,8 @@ readonly STATE=/run/failover_monitor_state
 readonly BAD_CONFIG=78
 readonly UNITS_DIR=/etc/systemd/system
 readonly GUARD_FILE="$UNIT_FILE.d/50-guard.conf"
-readonly GUARD_UNITS=(failover-monitor-reset.service failover-monitor-again.service)
+readonly GUARD_UNITS=(failover-monitor-reset.service failover-monitor-again.service
+    failover-monitor-order.service)
 readonly GATE_NAME=50-failover-monitor-gate.conf
 readonly PERMIT="$RUNTIME/permit"
 
@@ -168,6 +169,7 @@ look_at_host() {
     local file
     for file in failover_monitor/__init__.py requirements.lock config.json $UNIT \
         failover-monitor.logrotate failover-monitor-guard.conf failover-monitor-gate.conf \
+        failover-monitor-order.conf \
         "${GUARD_UNITS[@]}"; do
         [[ -r $SOURCE/$file ]] ||
             fail "cannot install: $SOURCE/$file is missing" "run install.sh from a whole checkout"
@@ -441,11 +443,11 @@ enforce() { # put in place what this host's role asks for, and take away what it
     local unit
     if [[ $dry_run = yes && $config_good = no ]]; then
         say "would place or remove, as the configuration asks: $GUARD_FILE," \
-            "  ${GUARD_UNITS[*]}; a gate in $UNITS_DIR/SERVICE.d/ for each service of a primary"
+            "  ${GUARD_UNITS[*]}; a drop-in in $UNITS_DIR/SERVICE.d/ for each service"
         return
     fi
     if [[ $config_good = no ]]; then return; fi
-    remove_gates "$([[ $role = primary ]] && printf '%s\n' "${services[@]}")"
+    remove_gates "$([[ $enforced = yes ]] && printf '%s\n' "${services[@]}")"
     if [[ $enforced = no ]]; then
         remove_guard
         return
@@ -458,13 +460,14 @@ enforce() { # put in place what this host's role asks for, and take away what it
         place 0644 "$SOURCE/$unit" "$UNITS_DIR/$unit"
     done
     place 0644 "$SOURCE/failover-monitor-guard.conf" "$GUARD_FILE"
-    if [[ $role = primary ]]; then place_gates; fi
+    place_gates
 }
 
-place_gates() {
-    local unit
+place_gates() { # on a standby it only orders: there nothing but the monitor starts a service
+    local unit gate=failover-monitor-gate.conf
+    if [[ $role = standby ]]; then gate=failover-monitor-order.conf; fi
     for unit in "${services[@]}"; do
-        place 0644 "$SOURCE/failover-monitor-gate.conf" "$UNITS_DIR/$unit.d/$GATE_NAME"
+        place 0644 "$SOURCE/$gate" "$UNITS_DIR/$unit.d/$GATE_NAME"
     done
 }
 

@@ -374,6 +374,10 @@ class _Draft:
             yield from self._unsafe_guard(policy, policy.guard)
         if policy.lease:
             yield from self._unsafe_lease(policy.lease, policy.stop_limit_s)
+        for index, name in enumerate(policy.services if policy.enforced else ()):
+            if not name.endswith(".service"):
+                what = f"{name} cannot be stopped in time: what it starts is not in its own cgroup"
+                yield self._at(("services_to_manage", index), what, "the .service that it starts")
         if policy.fence:
             yield from self._unsafe_fence(policy.fence, guarded=policy.guard is not None)
         for index, check in enumerate(policy.service_checks):
@@ -417,6 +421,9 @@ class _Draft:
                 f" {guard.deadline_s:g} s (deadline) and {guard.stop_limit_s:g} s (stop_limit) more"
             )
             yield self._at(("takeover_delay",), what, f"at least {least_s:g}, or leave it out")
+        if standby and policy.recovery_threshold > 1:
+            what = "the primary serves again before so many rounds are sure to have been answered"
+            yield self._at(("recovery_threshold",), what, "1, or a lease")
         if standby and policy.failback is not Failback.AUTO:
             what = f'with "{policy.failback}" the primary serves again while this host still does'
             yield self._at(("failback",), what, '"auto", or a lease')

@@ -18,7 +18,7 @@ from failover_monitor.events import Event, Kind
 from failover_monitor.files import Paths, Recorder, load_intent, take_lock
 from failover_monitor.journal import JournalHandler, notify
 from failover_monitor.loader import Loaded, UnansweredError, UnusableError, load_apart
-from failover_monitor.model import ARMED, Evidence, Policy, Role
+from failover_monitor.model import ARMED, Evidence, Policy
 from failover_monitor.monitor import Monitor
 from failover_monitor.probes import KINDS, Probe, ProbeError
 from failover_monitor.systemd import Systemd, boot_id, booted_s, boottime_s
@@ -232,8 +232,7 @@ class Daemon:
     def _look_at_enforcement(self) -> None:
         """Without the drop-ins of install.sh nobody resets this host, and nothing is gated."""
         policy = self.monitor.policy
-        gated = policy.services if policy.role is Role.PRIMARY else ()
-        wanted = self.recorder.paths.drop_ins(gated) if policy.enforced else ()
+        wanted = self.recorder.paths.drop_ins(policy.services) if policy.enforced else ()
         missing = [str(path) for path in wanted if not path.exists()]
         if self._problem:
             return

@@ -53,7 +53,7 @@ def decide(state: PairState, seen: Observation, policy: Policy) -> Decision:
         state = replace(state, settled=True)
     facts = Facts(state, seen, policy)
     match WANTED.get(state.phase):
-        case Verb.START if not seen.host_stopping:
+        case Verb.START if not seen.host_stopping and not seen.listening:
             effects = tuple(starts(facts))
         case Verb.STOP:
             effects = tuple(stops(facts))

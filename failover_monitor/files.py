@@ -88,7 +88,7 @@ class Paths:
         return self.run / "armed"
 
     def drop_ins(self, gated: Iterable[str]) -> Iterable[Path]:
-        """What install.sh puts where stopping is enforced, and a gate for each of these units."""
+        """What install.sh puts where stopping is enforced, also beside each of these units."""
         units = self.root / "etc/systemd/system"
         yield units / "failover-monitor.service.d/50-guard.conf"
         for unit in gated:

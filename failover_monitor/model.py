@@ -369,6 +369,7 @@ class Observation:
     host_stopping: bool = False  # systemd is stopping or in maintenance: start nothing
     failback_asked: bool = False  # an operator asked for it
     acknowledged: bool = False  # an operator has seen that it flaps
+    listening: bool = False  # this process is new, and has not heard whether the primary is back
     vetoes: tuple[str, ...] = ()  # why a silent primary may yet serve
     service: Verdict = Verdict.UNKNOWN  # of the checks that may trigger a takeover
     service_since_s: float = 0.0

@@ -54,6 +54,7 @@ STATUS_SOON_S = 1.0  # and while something goes on
 SLEPT_S = 1.0  # a suspend that matters
 SUMMARY_S = 600.0
 ATTENTION_S = 60.0  # what should be mended is told again so often
+LISTEN_ROUNDS = 3  # unanswered ones, after a restart while we serve, before anything is started
 LEAST_TIME_S = 0.5  # for the kill, where the limit of a stop is over when we come to it
 DECISIONS = 10  # in one turn, at most: what still changes then waits for the next one
 KEPT = WANTED.keys() | {Phase.SERVING}  # phases in which the next process goes on
@@ -118,6 +119,7 @@ class Monitor:
             now_s + guard_of(policy).deadline_s
         )  # by an earlier proof, or by grace
         self._kept_until_s = 0.0  # as written down
+        self._listens_until_s = 0.0  # see `Observation.listening`
         self._seen = Observation(now_s=now_s, verdict=Verdict.UNKNOWN)
         self._answered_s = now_s  # when the primary answered last, or the watch began
         self._proven: dict[str, float] = {}  # by address: when the newest answered echo was sent
@@ -169,6 +171,9 @@ class Monitor:
         self.state = replace(adopt(state, self.policy), since_s=since_s)
         self.detector = self._new_detector(verdict, seen=intent["seen"])
         if serving:
+            # The primary may have come back since: nothing starts before it had time to say so.
+            rounds = self.policy.recovery_threshold + LISTEN_ROUNDS
+            self._listens_until_s = now_s + rounds * self.policy.serving_interval_s
             self.status.why = intent["why"]
             self.detector.verdict_since_s = intent["verdict_since_s"]
         if state.phase in ARMED and (until_s := self.recorder.kept_time()) is not None:
@@ -312,6 +317,7 @@ class Monitor:
             failback_asked=self.state.phase in SERVING
             and detector.verdict is Verdict.UP
             and requests.failback_request.exists(),
+            listening=now_s < self._listens_until_s and detector.verdict is not Verdict.UP,
             acknowledged=self.state.flapping and requests.ack_request.exists(),
             vetoes=health.vetoes(self._answered_s) if silent else (),
             service=service,

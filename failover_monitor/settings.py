@@ -389,7 +389,7 @@ class GuardKeys(Keys):
     """The guard on the primary; the same numbers on both hosts."""
 
     deadline: float = _seconds(5.0, 1, 600)
-    stop_limit: float = _seconds(5.0, 2, 600)
+    stop_limit: float = _seconds(5.0, 3, 600)
     boot_hold: float = Field(0.0, ge=0.1, le=3600, description="a number from 0.1 to 3600")
 
     @property

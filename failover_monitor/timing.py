@@ -250,8 +250,8 @@ def _protections(policy: Policy) -> Iterator[tuple[str, str]]:
         yield (
             "relies on",
             (
-                "the guard that runs on the primary with these same numbers; this host cannot see"
-                " whether it does"
+                "the guard that runs on the primary with these same numbers, and whose way to its"
+                " references is the one that this host watches; this host cannot see either"
             ),
         )
     if policy.flap_window_s:

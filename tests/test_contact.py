@@ -183,6 +183,7 @@ def test_a_late_turn_catches_up_and_sends_one_round() -> None:
     bench.turn(0.0)
     bench.turn(7.3)
     assert [round_.sent_s for round_ in bench.rounds] == [0.0, 7.3]
+    assert [round_.number for round_ in bench.rounds] == [1, 2]
     assert bench.contact.due_s == 7.5
 
 
@@ -247,6 +248,15 @@ def test_a_host_that_is_silent_for_long_is_told_once_and_when_it_is_back() -> No
     bench.run(bench.now_s + 5.0, answered_by=ADDRESSES)
     assert bench.told(Notice.REFERENCE_BACK) == 1
     assert bench.silent() == ()
+
+
+def test_a_reference_that_was_not_called_silent_is_not_called_back() -> None:
+    """It answers the last round before that."""
+    bench = Bench()
+    bench.run(STEP_S * (QUIET_ROUNDS - 1) + 0.1)
+    assert len(bench.rounds) == QUIET_ROUNDS
+    bench.turn(bench.now_s, echo(bench.now_s - 0.1))
+    assert (bench.told(Notice.REFERENCE_SILENT), bench.told(Notice.REFERENCE_BACK)) == (0, 0)
 
 
 def test_a_reference_that_has_never_answered_is_told_apart() -> None:

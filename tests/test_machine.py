@@ -822,6 +822,27 @@ def test_a_flapping_primary_must_stay_away_for_longer(count: int, factor: int) -
         assert (decision.transition is None) is (early_s > 0)
 
 
+def test_a_service_that_flaps_must_stay_dead_for_longer() -> None:
+    """As a host that flaps, to the moment."""
+    policy = policy_of(services=(A,), service_checks=(TRIGGER,), flap_window_s=FLAP_WINDOW_S)
+    state = in_phase(Phase.STANDBY, takeovers=RECENT[-2:])
+    for early_s in (0.1, 0.0):
+        silent_s = 2 * policy.verdict_s - early_s
+        decision = decide(state, due("up stopped", silent_s, service=Verdict.DOWN), policy)
+        assert (decision.transition is None) is (early_s > 0)
+
+
+@pytest.mark.parametrize("gates", [True, False])
+def test_what_may_trigger_a_takeover_gates_a_delayed_failback(gates: bool) -> None:
+    """Whatever its own key says: it must have passed for as long as the echoes were answered."""
+    check = replace(TRIGGER, gates_failback=gates)
+    policy = policy_of(services=(A,), service_checks=(check,), failback=Failback.DELAYED)
+    well = {"service": Verdict.UP, "answering_since_s": NOW_S - 61}
+    for healthy_s, phase in ((59.9, Phase.ACTIVE), (60.0, Phase.FAILBACK)):
+        seen = due("up running", 61.0, healthy_since_s=NOW_S - healthy_s, **well)
+        assert decide(in_phase(Phase.ACTIVE), seen, policy).state.phase is phase
+
+
 def test_waiting_for_the_guard_shortens_no_wait_for_one_that_flaps() -> None:
     """The guard's delay is left to the fence; what a flapping primary costs is not."""
     policy = policy_of(services=(A,), fence=GUARDED_FENCE, flap_window_s=FLAP_WINDOW_S)

@@ -188,7 +188,7 @@ CHECK = {
 }
 FAST = {"ping_interval": 0.5, "retry_interval": 0.5, "witness_ips": [f"{LAN}{WITNESS}"]}
 CHECKED = FAST | {"service_checks": [CHECK], "failback": "delayed", "recovery_delay": 0}
-GUARD = {"deadline": 2, "stop_limit": 2}
+GUARD = {"deadline": 2, "stop_limit": 3}
 LOOP_OF_PING = Loop()
 NOTIFIED = Keepalived(key="keepalived", name="keepalived, notify scripts", tracks=False)
 TRACKED = Keepalived(key="tracked", name="keepalived, track script", tracks=True)

@@ -31,8 +31,8 @@ QUICK: Mapping[str, Any] = {
 }
 
 
-# The guard's numbers for tests: everything is gone 6 s after a cut.
-GUARD: Mapping[str, Any] = {"deadline": 2, "stop_limit": 2}
+# The guard's numbers for tests: everything is gone 7 s after a cut.
+GUARD: Mapping[str, Any] = {"deadline": 2, "stop_limit": 3}
 
 
 def enforcement(keys: Mapping[str, Any], services: Iterable[str]) -> dict[str, str]:
@@ -40,13 +40,14 @@ def enforcement(keys: Mapping[str, Any], services: Iterable[str]) -> dict[str, s
     primary = keys.get("role") == "primary"
     if not (primary or keys.get("guard") or keys.get("lease")):
         return {}
-    names = ("failover-monitor-reset.service", "failover-monitor-again.service")
+    names = [f"failover-monitor-{name}.service" for name in ("reset", "again", "order")]
     files = {f"{UNITS}/{name}": (rootfs.CHECKOUT / name).read_text() for name in names}
     guard = (rootfs.CHECKOUT / "failover-monitor-guard.conf").read_text()
     files[f"{UNITS}/{MONITOR}.d/50-guard.conf"] = guard
-    gate = (rootfs.CHECKOUT / "failover-monitor-gate.conf").read_text()
-    for unit in services if primary else ():
-        files[f"{UNITS}/{unit}.d/50-failover-monitor-gate.conf"] = gate
+    kind = "gate" if primary else "order"
+    beside = (rootfs.CHECKOUT / f"failover-monitor-{kind}.conf").read_text()
+    for unit in services:
+        files[f"{UNITS}/{unit}.d/50-failover-monitor-gate.conf"] = beside
     return files
 
 

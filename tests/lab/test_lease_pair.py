@@ -17,7 +17,7 @@ from tests.lab.pair import APP, MONITOR, Guarded, Standby
 pytestmark = pytest.mark.timeout(240)
 
 TTL_S = 10.0
-GUARD = {"deadline": 2, "stop_limit": 2}
+GUARD = {"deadline": 2, "stop_limit": 3}
 ENDS_S = TTL_S + 1.0  # after the last renewal nothing runs on its holder
 TAKEN_S = 25.0  # verdict, the end of the old lease, and a busy machine
 

@@ -146,11 +146,11 @@ def test_no_takeover_without_the_fence(lab: Lab, answer: str) -> None:
 
 def test_a_fence_that_fails_gives_way_to_the_guards_time(lab: Lab) -> None:
     """`wait_for_guard`: after takeover_delay the primary's guard has stopped everything."""
-    guard = {"deadline": 2, "stop_limit": 2}
+    guard = {"deadline": 2, "stop_limit": 3}
     p = fenced_with_guard(lab, guard)
     stamp = p.primary.cut()
     p.standby.wait_for(APP, "active", 25)
-    assert p.standby.active_since(APP) - stamp >= 6.0
+    assert p.standby.active_since(APP) - stamp >= 7.0
 
 
 def fenced_with_guard(lab: Lab, guard: dict[str, Any]) -> Pair:
