@@ -281,6 +281,18 @@ def test_why_a_reference_is_silent_is_told() -> None:
     assert [(told.subject, told.why) for told in silent] == [(GATEWAY, "no carrier on eth0")]
 
 
+def test_the_end_of_a_silence_says_how_long_it_was() -> None:
+    """From the sending of the echo before it, as the deadline counts."""
+    contact = Contact(guarded(), 0.0)
+    for now_s in (10.0, 13.5):
+        contact.answered(echo(now_s - 0.1), now_s)
+        contact.tick(now_s + 3.0)
+    cleared = [told for told in contact.told if told.notice is Notice.CLEARED]
+    assert [(told.why, told.gap_s) for told in cleared] == [
+        ("an answer after 3.60 s", pytest.approx(3.6))
+    ]
+
+
 def test_a_contact_has_no_checks_to_fail() -> None:
     """The guard goes by the age of its proof alone, five seconds where nothing is configured."""
     contact = Contact(policy_of(role=Role.PRIMARY), 0.0)

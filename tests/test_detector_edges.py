@@ -4,7 +4,7 @@ import pytest
 
 from failover_monitor.detector import HELD_REPEAT_S
 from failover_monitor.model import Notice, Verdict
-from tests.test_detector import GATEWAY, PRIMARY, RTT_S, Bench, serving, shipped
+from tests.test_detector import GATEWAY, PRIMARY, RTT_S, WITNESS, Bench, serving, shipped
 from tests.world import policy_of
 
 
@@ -201,3 +201,18 @@ def test_an_error_that_comes_at_once_hurries_no_round() -> None:
     bench.of_primary(error="host unreachable")
     bench.run(2.6)
     assert [round_.sent_s for round_ in bench.rounds][-3:] == [6.0, 6.25, 6.5]
+
+
+def test_a_verdict_names_the_references_that_had_to_answer() -> None:
+    """Both of two, where both must."""
+    bench = Bench(shipped(references=(GATEWAY, WITNESS), references_required=2))
+    bench.run(4.0)
+    bench.of_primary(answers=False)
+    bench.run(8.0)
+    told = bench.notices(Notice.VERDICT)[-1][1]
+    assert told.why.endswith("each check with answers from 2 of 2 references")
+    held = Bench(shipped(references=(GATEWAY, WITNESS), references_required=2))
+    held.of_primary(answers=False)
+    held.paths[WITNESS].answers = False
+    held.run(12.0)
+    assert held.notices(Notice.HELD)[0][1].why == "2 of 2 references answer in 0 of 6 checks"

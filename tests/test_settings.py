@@ -844,7 +844,7 @@ REPORTS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         PAIR,
         (
             "waits 7.7 s, starts app.service",
-            "stopping is enforced here, too: stops all of them at once, kills what is left after 4 s",
+            "stopping is enforced here, too: stops all of them at once, kills what is left after 4",
             "(1)(2) earliest takeover 12.2 s",
             "12.19 >= 12.11",
             "(3) the primary waits 7.7 s",
