@@ -2,8 +2,8 @@
 
 import pytest
 
-from failover_monitor.detector import HELD_REPEAT_S
-from failover_monitor.model import Notice, Verdict
+from failover_monitor.detector import HELD_REPEAT_S, Check, Detector
+from failover_monitor.model import Answer, Notice, Verdict
 from tests.test_detector import GATEWAY, PRIMARY, RTT_S, WITNESS, Bench, serving, shipped
 from tests.world import policy_of
 
@@ -14,7 +14,10 @@ def test_serving_beside_a_slow_primary_sees_it_die_again() -> None:
     bench = serving(policy)
     bench.of_primary(answers=True, rtt_s=0.7)
     bench.run(20.0)
+    suspicions = len(bench.notices(Notice.SUSPECT))
+    bench.run(20.0)
     assert bench.says(Verdict.UP)
+    assert len(bench.notices(Notice.SUSPECT)) == suspicions
     bench.of_primary(answers=False)
     bench.run(policy.verdict_s + 2.0)
     assert bench.says(Verdict.DOWN)
@@ -107,6 +110,7 @@ def test_holding_still_speaks_of_the_grace_only_while_it_lasts() -> None:
 def test_in_the_grace_one_check_is_always_left_to_fail() -> None:
     """The one that counts comes after it."""
     bench = Bench(shipped(), options={"grace_until_s": 60.0})
+    assert bench.detector.failed_checks == 0
     bench.of_primary(answers=False)
     bench.run(40.0)
     assert bench.detector.failed_checks == 2
@@ -156,15 +160,19 @@ def test_an_answer_sends_the_rounds_back_to_their_grid() -> None:
     assert after == [pytest.approx(9.0), pytest.approx(12.0)]
 
 
-def test_what_was_held_before_a_suspend_is_over() -> None:
+@pytest.mark.parametrize("suspended", [True, False], ids=["suspended", "frozen"])
+def test_what_was_held_before_nobody_watched_is_over(suspended: bool) -> None:
     """Nobody watched while this host slept, so nobody held."""
     bench = Bench(shipped())
     bench.run(4.0)
     bench.of_primary(answers=False)
     bench.of_references(answers=False)
     bench.run(5.0)
-    bench.now_s += 600.0
-    bench.detector.suspended(600.0, bench.now_s)
+    if suspended:
+        bench.now_s += 600.0
+        bench.detector.suspended(600.0, bench.now_s)
+    else:
+        bench.freeze(600.0)
     bench.run(12.0)
     [(_, told)] = bench.notices(Notice.HELD)
     assert told.gap_s == pytest.approx(9.0, abs=0.3)
@@ -179,6 +187,7 @@ def test_a_suspend_costs_a_verdict_on_which_nobody_serves() -> None:
     assert bench.says(Verdict.DOWN)
     bench.detector.suspended(600.0, bench.now_s)
     assert bench.says(Verdict.UNKNOWN)
+    assert bench.detector.due_s == bench.now_s, "the next round waits for nothing"
 
 
 def test_a_verdict_is_dated_from_the_first_check_that_counts() -> None:
@@ -194,11 +203,13 @@ def test_a_verdict_is_dated_from_the_first_check_that_counts() -> None:
     assert told.why.startswith("3 checks in a row failed: 18 echo rounds in 4.50 s")
 
 
-def test_an_error_that_comes_at_once_hurries_no_round() -> None:
-    """The next one is due a spacing after the one that was refused."""
+@pytest.mark.parametrize("rtt_s", [RTT_S, 0.9])
+def test_an_error_that_comes_at_once_hurries_no_round(rtt_s: float) -> None:
+    """The next one is due a spacing after the one that was refused, however slow the primary."""
     bench = Bench(shipped())
+    bench.of_primary(rtt_s=rtt_s)
     bench.run(4.0)
-    bench.of_primary(error="host unreachable")
+    bench.of_primary(error="host unreachable", rtt_s=RTT_S)
     bench.run(2.6)
     assert [round_.sent_s for round_ in bench.rounds][-3:] == [6.0, 6.25, 6.5]
 
@@ -216,3 +227,124 @@ def test_a_verdict_names_the_references_that_had_to_answer() -> None:
     held.paths[WITNESS].answers = False
     held.run(12.0)
     assert held.notices(Notice.HELD)[0][1].why == "2 of 2 references answer in 0 of 6 checks"
+
+
+def test_a_cable_that_is_out_for_a_whole_check_costs_the_verdict_to_the_moment() -> None:
+    """Two rounds that could not be sent, a check apart."""
+    bench = Bench(policy_of(interval_s=3.0, retry_interval_s=3.0))
+    bench.run(7.0)
+    bench.of_primary(refused="no carrier on eth0")
+    bench.run(4.9)
+    assert bench.says(Verdict.UP)
+    bench.run(0.2)
+    assert bench.says(Verdict.UNKNOWN)
+
+
+def test_one_answer_is_enough_while_nobody_serves() -> None:
+    """K answers are asked of a return alone: a takeover that waits for its delay ends at once."""
+    bench = Bench(shipped(recovery_threshold=3))
+    bench.run(4.0)
+    bench.of_primary(answers=False)
+    bench.run(8.0)
+    assert bench.says(Verdict.DOWN)
+    bench.of_primary(answers=True)
+    bench.run(0.3)
+    assert bench.says(Verdict.UP)
+
+
+def test_holding_still_is_told_no_more_often_than_twice_v() -> None:
+    """Where a verdict takes longer than half a minute."""
+    policy = policy_of(interval_s=10.0, threshold=4)
+    assert policy.verdict_s == 31.0
+    bench = Bench(policy)
+    bench.run(4.0)
+    bench.of_primary(answers=False)
+    bench.of_references(answers=False)
+    bench.run(200.0)
+    (first_s, _), (second_s, _) = bench.notices(Notice.HELD)[:2]
+    assert second_s - first_s == pytest.approx(62.0, abs=0.3)
+
+
+def test_the_second_half_of_a_short_check_proves_nothing_where_the_primary_is_slow() -> None:
+    """Shorter than two spacings: half of it is left for the answer."""
+    detector = Detector(policy_of(timeout_s=0.3), 0.0)
+    detector.answered(Answer(PRIMARY, 1, 0.0), 0.29)
+    assert detector.soft_timeout_s == pytest.approx(0.3)
+    for sent_s, counts in ((0.25, False), (0.15, True)):
+        check = Check(0.0, 0.3)
+        detector._prove(check, GATEWAY, sent_s)
+        assert (check.proven_by == {GATEWAY}) is counts
+
+
+def test_what_a_late_turn_did_not_send_before_the_suspicion_is_missing_too() -> None:
+    """Rounds were due from the soft timeout on."""
+    bench = Bench(shipped())
+    bench.run(4.0)
+    bench.of_primary(answers=False)
+    bench.run(2.1)
+    bench.freeze(1.15)
+    bench.run(0.3)
+    assert bench.notices(Notice.FAILED) == []
+    [(_, told)] = bench.notices(Notice.INCONCLUSIVE)
+    assert told.why == "only 2 of 6 rounds were sent"
+
+
+def test_who_stops_serving_begins_to_watch_anew() -> None:
+    """The silence so far was waiting, not evidence: no check of it was ever judged."""
+    bench = serving(shipped())
+    bench.run(60.0)
+    bench.detector.serve(False, bench.now_s)
+    assert bench.detector.due_s == bench.now_s, "the next round waits for nothing"
+    inconclusive = len(bench.notices(Notice.INCONCLUSIVE))
+    bench.run(20.0)
+    assert bench.says(Verdict.DOWN)
+    assert len(bench.notices(Notice.INCONCLUSIVE)) == inconclusive
+
+
+def test_answers_that_overtake_each_other_take_no_proof_away() -> None:
+    """The newest echo that a reference answered counts."""
+    detector = Detector(shipped(), 0.0)
+    for sent_s in (5.0, 2.0):
+        detector.answered(Answer(GATEWAY, 1, sent_s), 6.0)
+    assert detector._references[GATEWAY].proof_s == 5.0
+
+
+def test_holding_still_names_no_number_where_any_reference_is_enough() -> None:
+    """Not "1 of 2": it is not a certain one."""
+    bench = Bench(shipped(references=(GATEWAY, WITNESS)))
+    bench.of_primary(answers=False)
+    bench.of_references(answers=False)
+    bench.run(12.0)
+    assert bench.notices(Notice.HELD)[0][1].why == "references answer in 0 of 6 checks"
+
+
+def test_no_more_than_n_checks_are_counted() -> None:
+    """Silence that goes on after the verdict adds nothing to it."""
+    bench = Bench(shipped())
+    bench.run(4.0)
+    bench.of_primary(answers=False)
+    bench.run(60.0)
+    assert bench.says(Verdict.DOWN)
+    assert bench.detector.failed_checks == 3
+
+
+def test_each_cable_that_is_out_is_told_and_has_its_time() -> None:
+    """The time between the two, in which we could send, is not counted."""
+    bench = Bench(policy_of(interval_s=3.0, retry_interval_s=3.0))
+    bench.run(4.0)
+    for _ in range(2):
+        bench.of_primary(refused="no carrier on eth0")
+        bench.run(3.0)
+        bench.of_primary(refused="")
+        bench.run(3.0)
+        assert bench.says(Verdict.UP)
+    assert len(bench.notices(Notice.DOUBT)) == 2
+
+
+@pytest.mark.parametrize(("late_s", "dropped"), [(1.4, False), (1.6, True)])
+def test_half_a_check_late_is_too_late(late_s: float, dropped: bool) -> None:
+    """Where checks are long; one second where they are short."""
+    bench = Bench(policy_of(interval_s=3.0, retry_interval_s=3.0))
+    bench.run(4.0)
+    bench.freeze(bench.detector.due_s + late_s - bench.now_s)
+    assert len(bench.notices(Notice.DOUBT)) == dropped

@@ -644,6 +644,18 @@ def test_the_state_is_dated() -> None:
     assert decision.state.since_s == 42.0
 
 
+def test_nothing_is_started_while_a_new_process_still_listens() -> None:
+    """The primary may have come back meanwhile; what is to be stopped is stopped all the same."""
+    policy = policy_of(services=(A,))
+    seen = look("down stopped", 42.0, 0.0, listening=True)
+    waits = decide(in_phase(Phase.TAKEOVER), seen, policy)
+    assert (waits.state.phase, waits.effects) == (Phase.TAKEOVER, ())
+    heard = decide(waits.state, replace(seen, listening=False), policy)
+    assert asked(heard) == [f"start {A}"]
+    stops = look("up running", 42.0, 0.0, listening=True)
+    assert asked(decide(in_phase(Phase.FAILBACK), stops, policy)) == [f"stop {A}"]
+
+
 # Settled: what ran here at boot.
 
 
