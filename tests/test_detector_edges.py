@@ -2,7 +2,7 @@
 
 import pytest
 
-from failover_monitor.detector import HELD_REPEAT_S, Check, Detector
+from failover_monitor.detector import HELD_REPEAT_S, QUIET_ROUNDS, QUIET_S, Check, Detector
 from failover_monitor.model import Answer, Notice, Verdict
 from tests.test_detector import GATEWAY, PRIMARY, RTT_S, WITNESS, Bench, serving, shipped
 from tests.world import policy_of
@@ -14,9 +14,10 @@ def test_serving_beside_a_slow_primary_sees_it_die_again() -> None:
     bench = serving(policy)
     bench.of_primary(answers=True, rtt_s=0.7)
     bench.run(20.0)
-    suspicions = len(bench.notices(Notice.SUSPECT))
+    suspicions, rounds = len(bench.notices(Notice.SUSPECT)), len(bench.rounds)
     bench.run(20.0)
     assert bench.says(Verdict.UP)
+    assert 39 <= len(bench.rounds) - rounds <= 41
     assert len(bench.notices(Notice.SUSPECT)) == suspicions
     bench.of_primary(answers=False)
     bench.run(policy.verdict_s + 2.0)
@@ -39,6 +40,18 @@ def test_half_of_the_rounds_is_enough(check_s: float, sent: int, counts: bool, f
     bench.freeze(begin_s + check_s - bench.now_s)
     assert len(bench.notices(Notice.FAILED)) - before == counts
     assert len(bench.notices(Notice.INCONCLUSIVE)) == (not counts)
+
+
+def test_rounds_that_are_missed_inside_a_check_are_missing() -> None:
+    """Three of six: the first two and the last."""
+    bench = Bench(shipped())
+    bench.run(4.0)
+    bench.of_primary(answers=False)
+    bench.run(2.3)
+    bench.freeze(0.95)
+    bench.run(0.3)
+    [(_, told)] = bench.notices(Notice.FAILED)
+    assert told.why.startswith("check 1 of 3 failed: 3 rounds sent")
 
 
 def test_an_error_while_we_wait_for_the_return_begins_no_suspicion() -> None:
@@ -348,3 +361,20 @@ def test_half_a_check_late_is_too_late(late_s: float, dropped: bool) -> None:
     bench.run(4.0)
     bench.freeze(bench.detector.due_s + late_s - bench.now_s)
     assert len(bench.notices(Notice.DOUBT)) == dropped
+
+
+def test_what_is_told_is_told_in_good_time() -> None:
+    """A minute between two of the same; a reference is silent after ten rounds and ten seconds."""
+    assert (HELD_REPEAT_S, QUIET_ROUNDS, QUIET_S) == (60.0, 10, 10.0)
+
+
+def test_nothing_is_proven_before_anybody_has_answered() -> None:
+    """Also in the first seconds of a host's life."""
+    bench = Bench(shipped())
+    bench.of_primary(answers=False)
+    bench.of_references(answers=False)
+    bench.run(10.0)
+    assert bench.notices(Notice.FAILED) == []
+    assert {told.why for _, told in bench.notices(Notice.INCONCLUSIVE)} == {
+        "no reference answered in 1.5 s"
+    }

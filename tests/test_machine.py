@@ -696,6 +696,12 @@ def test_a_claim_that_is_given_up_settles_nothing(first: str) -> None:
     assert (stopped.state.phase, asked(stopped)) == (Phase.FAILBACK, [f"stop {A}"])
 
 
+def test_a_takeover_settles_what_ran_at_boot() -> None:
+    """It is ours now."""
+    decision = decide(PairState(), look("down running", 5.0, 0.0), policy_of(services=(A,)))
+    assert (decision.state.phase, decision.state.settled) == (Phase.TAKEOVER, True)
+
+
 def test_nothing_is_settled_before_the_first_verdict() -> None:
     """No verdict, no decision about what runs here."""
     decision = decide(PairState(), look("unknown running", 5.0, 0.0), policy_of(services=(A,)))
