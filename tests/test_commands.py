@@ -317,6 +317,8 @@ async def test_a_command_inherits_nothing_of_ours(monkeypatch: pytest.MonkeyPatc
     """No descriptor, no ignored signal, no way to speak to systemd in our name."""
     monkeypatch.setenv("NOTIFY_SOCKET", "/run/systemd/notify")
     monkeypatch.setenv("PLUGIN_OPTION", "kept")
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):  # a background job ignores some
+        signal.signal(number, signal.SIG_DFL)
     reading, writing = os.pipe()
     os.set_inheritable(writing, True)
     script = """

@@ -378,3 +378,34 @@ def test_nothing_is_proven_before_anybody_has_answered() -> None:
     assert {told.why for _, told in bench.notices(Notice.INCONCLUSIVE)} == {
         "no reference answered in 1.5 s"
     }
+
+
+def test_a_verdict_that_was_lost_is_held_from_then_on() -> None:
+    """Nobody serves, and it is said."""
+    policy = shipped()
+    bench = Bench(policy)
+    bench.run(4.0)
+    bench.of_primary(answers=False)
+    bench.run(8.0)
+    assert bench.says(Verdict.DOWN)
+    bench.of_references(answers=False)
+    bench.run(4.0)
+    assert bench.says(Verdict.UNKNOWN)
+    lost_s = bench.notices(Notice.VERDICT)[-1][0]
+    bench.run(20.0)
+    [(held_s, _)] = bench.notices(Notice.HELD)
+    assert held_s - lost_s == pytest.approx(2 * policy.verdict_s, abs=0.3)
+
+
+def test_who_stops_serving_goes_on_with_a_suspicion() -> None:
+    """It was judged all the time: the primary had come back, and has gone away again."""
+    policy = shipped()
+    bench = serving(policy)
+    bench.of_primary(answers=True)
+    bench.run(5.0)
+    bench.of_primary(answers=False)
+    silent_s = bench.now_s
+    bench.run(2.0)
+    bench.detector.serve(False, bench.now_s)
+    bench.run(policy.verdict_s)
+    assert bench.verdicts[-1] - silent_s <= policy.verdict_s + 0.5
