@@ -262,7 +262,7 @@ def test_a_lost_carrier_is_a_reason(hosts: tuple[Host, Host]) -> None:
             far.ip("link set far0 up")
             assert [probe.send(a, round_at(2, repair=True)) for a in addresses] == ["", "", ""]
         far.ip("link set far0 down")
-        end_s = time.monotonic() + 3
+        end_s = time.monotonic() + 15
         while [probe.send(a, round_at(3)) for a in addresses] != gone:  # told, a moment later
             assert time.monotonic() < end_s
         far.ip("link set far0 up")
