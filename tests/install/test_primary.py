@@ -32,15 +32,15 @@ GUARD = {
     f"{ETC}/{UNIT}.d/50-guard.conf",
     f"{ETC}/failover-monitor-reset.service",
     f"{ETC}/failover-monitor-again.service",
+    f"{ETC}/failover-monitor-order.service",
 }
 ARMED, PERMIT = "/run/failover-monitor/armed", "/run/failover-monitor/permit"
 ENABLED = units.RESTARTS + "[Install]\nWantedBy=multi-user.target\n"
-TIMER = "[Timer]\nOnCalendar=yearly\nUnit=app.service\n"
 PRIMARY: Mapping[str, Any] = {
     "role": "primary",
     "gateway_ip": "198.51.100.1",
     "standby_ip": "198.51.100.2",
-    "services_to_manage": ["app.service", "app.timer"],
+    "services_to_manage": ["app.service", "worker.service"],
 }
 
 
@@ -58,7 +58,7 @@ def primary(lab: Lab) -> SystemdHost:
     """A bare primary whose service is enabled and runs, as before anybody thought of a guard."""
     binds = {str(rootfs.CHECKOUT): "/src", str(rootfs.wheelhouse()): "/wheels"}
     primary = lab.systemd("primary", 3, binds=binds)
-    primary.install_units({"app.service": ENABLED, "app.timer": TIMER})
+    primary.install_units({"app.service": ENABLED, "worker.service": units.APP})
     primary.systemctl("enable", "--now", "app.service")
     configure(primary)
     return primary
@@ -76,7 +76,7 @@ def gates(*names: str) -> set[str]:
 
 def enforcement(host: SystemdHost) -> set[str]:
     """What there is beside a unit or for a reset."""
-    own = ("-reset.service", "-again.service")
+    own = ("-reset.service", "-again.service", "-order.service")
     found = {path for path in files(host) if path.startswith(ETC)}
     return {path for path in found if ".d/" in path or path.endswith((".d", *own))}
 
@@ -92,7 +92,7 @@ def test_a_primary_gets_its_guard_and_a_gate_for_every_service(primary: SystemdH
     assert "a frozen kernel is not covered" in said
     assert "ENABLED AT BOOT" not in said
     first = enforcement(primary)
-    assert first == GUARD | gates("app.service", "app.timer")
+    assert first == GUARD | gates("app.service", "worker.service")
     wait_until(lambda: primary.unit(UNIT)["ActiveState"] == "active", 10, "the guard runs")
     shown = primary.unit(UNIT)
     assert set(shown["OnFailure"].split()) >= {
@@ -159,13 +159,15 @@ def test_gates_follow_the_list_and_the_role(primary: SystemdHost) -> None:
     assert main_pid(primary, "app.service") == service
 
 
-def test_a_standby_with_a_lease_has_a_reset_and_no_gate(primary: SystemdHost) -> None:
-    """Its services must be gone in time, too; but nothing starts them save the monitor."""
+def test_a_standby_with_a_lease_has_a_reset_and_an_order(primary: SystemdHost) -> None:
+    """Its services must be gone in time, also when it goes down; only the monitor starts them."""
     lease = {"engine": "etcd", "endpoints": ["http://198.51.100.11:2379"]}
     primary.write("/root/config.json", json.dumps(GOOD | {"lease": lease}), 0o640)
     primary.systemctl("disable", "--now", "app.service")
     installed(primary, "--role", "standby", "--config", "/root/config.json", "--no-start")
-    assert enforcement(primary) == GUARD
+    assert enforcement(primary) == GUARD | gates("app.service")
+    (beside,) = (path for path in files(primary) if path.endswith("50-failover-monitor-gate.conf"))
+    assert "Condition" not in primary.read(f"/{beside}")
 
 
 def test_uninstalling_a_guard_leaves_its_services_free(primary: SystemdHost) -> None:
