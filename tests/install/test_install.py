@@ -329,7 +329,8 @@ SHIPPED = (
     *("install.sh", "failover_monitor", "requirements.lock", "config.json"),
     *(UNIT, "failover-monitor.logrotate", "failover-monitor-guard.conf"),
     *("failover-monitor-reset.service", "failover-monitor-again.service"),
-    "failover-monitor-gate.conf",
+    *("failover-monitor-gate.conf", "failover-monitor-order.conf"),
+    "failover-monitor-order.service",
 )
 BROKEN_MAIN = """\
 import sys
