@@ -6,7 +6,8 @@
 # of its own, and comes into force by one rename; every other file is replaced by a rename, too.
 #
 # What the host is follows from its configuration.  Where stopping is enforced (a guard, a lease)
-# the unit gets a drop-in and two units beside it; on a primary every managed unit gets a gate, too.
+# the unit gets a drop-in and units beside it, and every managed unit is ordered after one of them;
+# on a primary that drop-in is its gate, too.
 # All of these are brought into line each time, so that none outlives its reason.
 
 set -euo pipefail

@@ -15,13 +15,6 @@ from pathlib import Path
 
 TOP = Path("/sys/fs/cgroup")
 INIT = Path("/proc/1/cgroup")  # where PID 1 lives: directly below the tree of its units
-UNIT_FILES = (  # systemd.unit(5), most important first
-    Path("/etc/systemd/system"),
-    Path("/run/systemd/system"),
-    Path("/usr/local/lib/systemd/system"),
-    Path("/usr/lib/systemd/system"),
-    Path("/lib/systemd/system"),
-)
 PASSES = 10  # over processes that fork while they are killed one by one
 
 
@@ -150,20 +143,3 @@ def kill_each(home: Path) -> str:
                 refused.add(pid)
         done |= new
     return f"cannot kill {sorted(refused)} in {home}: not permitted" if refused else ""
-
-
-def own_name(unit: str) -> str:
-    """The name that systemd itself uses, where a file system has the given one as its alias."""
-    template, at, rest = unit.partition("@")
-    for name in (unit, f"{template}@.{rest.rpartition('.')[2]}" if at else unit):
-        for directory in UNIT_FILES:
-            try:
-                target = (directory / name).readlink().name
-            except OSError:  # not there, or a file and no link
-                continue
-            if target.rpartition(".")[2] != unit.rpartition(".")[2]:  # masked
-                continue
-            if "@." in target and at:
-                return target.replace("@.", f"@{rest.rpartition('.')[0]}.")
-            return target
-    return unit

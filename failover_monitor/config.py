@@ -26,6 +26,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from failover_monitor import jsonc, safety
 from failover_monitor.model import (
+    RENEWALS,
     Failback,
     FenceFailure,
     FencePolicy,
@@ -36,7 +37,6 @@ from failover_monitor.model import (
     ServiceCheck,
 )
 from failover_monitor.safety import (
-    RENEWALS,
     boot_hold_needed_s,
     lease_margin_s,
     takeover_delay_needed_s,
@@ -55,23 +55,12 @@ from failover_monitor.settings import (
     shown,
     unit,
 )
+from failover_monitor.unit_files import UNIT_DIRS, aliases
 
 FILE_LIMIT = 1 << 17  # bytes; a hundred of the longest names fit five times
 PROBLEM_LIMIT = 100  # of one sort
-ALIAS_LIMIT = 8  # links followed from one unit name to the next
 SOURCE_LIMIT = 100  # characters of a source line shown under a problem
 
-
-UNIT_DIRS = tuple(
-    Path(path)
-    for path in (  # systemd.unit(5), the first that has a name wins
-        "/etc/systemd/system",
-        "/run/systemd/system",
-        "/usr/local/lib/systemd/system",
-        "/usr/lib/systemd/system",
-        "/lib/systemd/system",
-    )
-)
 OUR_UNIT = "failover-monitor.service"
 NOT_THE_HOSTS = ("systemd-nspawn@*",)  # containers: exceptions from the patterns below
 HOST_UNITS = (  # what the host itself stands on; name without its type
@@ -413,9 +402,8 @@ class _Draft:
 
     def _unsafe_guard(self, policy: Policy, guard: GuardPolicy) -> Iterator[Problem]:
         standby = policy.role is Role.STANDBY
-        holds = policy.fence is not None and policy.fence.on_failure is FenceFailure.HOLD
         least_s = takeover_delay_needed_s(policy.verdict_s, guard)
-        if standby and not holds and policy.takeover_delay_s < least_s:
+        if standby and not policy.fence_holds and policy.takeover_delay_s < least_s:
             what = (
                 f"{policy.takeover_delay_s:g} s is too short: the primary's services may run for"
                 f" {guard.deadline_s:g} s (deadline) and {guard.stop_limit_s:g} s (stop_limit) more"
@@ -510,38 +498,6 @@ def of_the_host(name: str) -> bool:
 
 def _matches(stem: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatchcase(stem, pattern) for pattern in patterns)
-
-
-def aliases(name: str, unit_dirs: Sequence[Path]) -> tuple[str, ...]:
-    """The name and those it leads to; the last is the unit's own."""
-    names = [name]
-    while len(names) <= ALIAS_LIMIT:
-        target = _link(names[-1], unit_dirs)
-        if not target or target in names:
-            break
-        names.append(target)
-    return tuple(names)
-
-
-def _link(name: str, unit_dirs: Sequence[Path]) -> str:
-    """The unit that the first file of this name links to, or nothing."""
-    stem, _, kind = name.rpartition(".")
-    prefix, at, instance = stem.partition("@")
-    template = f"{prefix}@.{kind}"
-    for candidate in (name, template) if at else (name,):
-        for directory in unit_dirs:
-            file = directory / candidate
-            try:
-                target = file.readlink().name
-            except OSError:
-                if os.path.lexists(file):
-                    return ""  # a file of its own
-                continue
-            target_stem = target.removesuffix(f".{kind}")
-            if target_stem == target:
-                return ""  # /dev/null, or a unit of another type
-            return f"{target_stem}{instance}.{kind}" if target_stem.endswith("@") else target
-    return ""
 
 
 def _host_units_by_alias(unit_dirs: Sequence[Path]) -> frozenset[str]:

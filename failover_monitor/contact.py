@@ -11,7 +11,6 @@ from failover_monitor.model import (
     GUARD_INTERVAL_S,
     INF,
     Answer,
-    GuardPolicy,
     Notice,
     Policy,
     Round,
@@ -59,7 +58,7 @@ class Contact:
     @property
     def deadline_s(self) -> float:
         """F: proof older than this is none."""
-        return (self.policy.guard or GuardPolicy()).deadline_s
+        return self.policy.limits.deadline_s
 
     @property
     def interval_s(self) -> float:

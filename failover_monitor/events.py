@@ -29,7 +29,7 @@ from failover_monitor.model import (
     Verb,
     Verdict,
 )
-from failover_monitor.table import Facts, memory_of, triggers
+from failover_monitor.table import Facts, memory_of
 
 DEBUG, INFO, WARNING, ERROR, CRITICAL = (
     logging.DEBUG,
@@ -234,7 +234,7 @@ def of_one_service(unit: UnitSeen, facts: Facts, passing: tuple[str, ...]) -> It
     elif phase is Phase.STANDBY and runs and up:
         sentence = f"possibly two active: {name} runs here while the primary answers"
         yield Kind.FOREIGN, CRITICAL, sentence
-    elif phase in SERVING and runs and up and not (triggers(facts) and not well):
+    elif phase in SERVING and runs and up and not (facts.policy.triggered and not well):
         sentence = (
             f"possibly two active: the primary answers and {name} runs here, failback is"
             f" {facts.policy.failback}; give it back with: failover-monitor failback"

@@ -95,7 +95,7 @@ class Paths:
             yield units / f"{unit}.d/50-failover-monitor-gate.conf"
 
     @property
-    def time_left(self) -> Path:
+    def serve_until(self) -> Path:
         return self.run / "serve-until"
 
     @property
@@ -350,12 +350,12 @@ class Recorder:
 
     def keep_time(self, until_s: float) -> None:
         """When services here must stop, for the next process of this boot."""
-        path = self.paths.time_left
+        path = self.paths.serve_until
         self._attempt(path, partial(replace_file, path, f"{until_s!r}\n"))
 
     def kept_time(self) -> float | None:
         try:
-            return float(self.paths.time_left.read_text())
+            return float(self.paths.serve_until.read_text())
         except (OSError, ValueError):
             return None
 

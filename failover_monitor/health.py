@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from failover_monitor.model import CheckSeen, Outcome, ServiceCheck, Verdict
 
-SLACK_S = 3.0  # what a run may be late by, beside its interval and its limit
+LATE_S = 3.0  # what a run may be late by, beside its interval and its limit
 
 
 @dataclass(slots=True)
@@ -34,7 +34,7 @@ class Record:
     @property
     def rhythm_s(self) -> float:
         """No longer than this between two runs."""
-        return self.check.interval_s + 2 * self.check.timeout_s + SLACK_S
+        return self.check.interval_s + 2 * self.check.timeout_s + LATE_S
 
     def heard(self, seen: CheckSeen) -> None:
         if self.last and seen.began_s < self.last.began_s:
@@ -103,7 +103,7 @@ class Health:
         None as well when there is no such check.  Time of which nothing is known is left out: the
         moment that is given then lies later than the first pass.
         """
-        gates = [r for r in self._records.values() if r.check.gates_failback or r.check.trigger]
+        gates = [r for r in self._records.values() if r.check.gates]
         moments = [
             record.healthy_s
             for record in gates

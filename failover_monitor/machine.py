@@ -8,7 +8,6 @@ and what should happen is returned, not done (`decision.decide`).
 
 from failover_monitor.model import (
     Failback,
-    FenceFailure,
     Fencing,
     Foreign,
     Phase,
@@ -24,7 +23,6 @@ from failover_monitor.table import (
     listed,
     runs,
     time_over,
-    triggers,
 )
 
 FLAP_FACTOR = 3  # the evidence for a flapping primary lasts up to so many V longer
@@ -64,7 +62,8 @@ def silent(facts: Facts) -> bool:
     if facts.seen.verdict is not Verdict.DOWN or facts.seen.vetoes:
         return False
     waited_s = facts.seen.now_s - facts.seen.verdict_since_s
-    delay_s = 0.0 if waits_after_fence(facts) else facts.policy.takeover_delay_s
+    # The delay that a guard needs begins with the verdict, but only a failed fence needs it.
+    delay_s = 0.0 if facts.policy.waits_for_guard else facts.policy.takeover_delay_s
     return waited_s >= delay_s + flap_delay_s(facts)
 
 
@@ -100,13 +99,7 @@ def fenced(facts: Facts) -> bool:
         return True
     waited_s = facts.seen.now_s - facts.seen.verdict_since_s
     failed = facts.seen.fence.state is Fencing.FAILED and facts.seen.verdict is Verdict.DOWN
-    return failed and waits_after_fence(facts) and waited_s >= facts.policy.takeover_delay_s
-
-
-def waits_after_fence(facts: Facts) -> bool:
-    """The delay that a guard needs begins with the verdict, but only a failed fence needs it."""
-    fence = facts.policy.fence
-    return fence is not None and fence.on_failure is FenceFailure.WAIT_FOR_GUARD
+    return failed and facts.policy.waits_for_guard and waited_s >= facts.policy.takeover_delay_s
 
 
 def spoken_for(facts: Facts) -> bool:
@@ -132,12 +125,12 @@ def primary_back(facts: Facts) -> bool:
 
 def healthy(facts: Facts) -> bool:
     """It answers; and what may trigger a takeover must be sure that the service does."""
-    return primary_up(facts) and (not triggers(facts) or facts.seen.service is Verdict.UP)
+    return primary_up(facts) and (not facts.policy.triggered or facts.seen.service is Verdict.UP)
 
 
 def answered_for(delay_s: float, facts: Facts) -> bool:
     """Echoes, and the service checks that gate a failback, for so long without a gap."""
-    gates = any(check.gates_failback or check.trigger for check in facts.policy.service_checks)
+    gates = any(check.gates for check in facts.policy.service_checks)
     begun_s = (facts.seen.answering_since_s, facts.seen.healthy_since_s)[: 1 + gates]
     return all(at_s is not None and facts.seen.now_s - at_s >= delay_s for at_s in begun_s)
 

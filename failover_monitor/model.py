@@ -73,6 +73,7 @@ INF = float("inf")
 RHO = 1e-3  # two clocks run apart by at most this; crystals 1e-4, NTP slews by 5e-4
 SLACK_S = 2.0  # eps: a late turn, or two restarts of this process
 ROUND_TRIP_S = 0.1  # d: the longest round trip that the inequalities allow for
+RENEWALS = 6  # of a lease in one term: so many may be lost in a row, less two
 KILL_BEFORE_S = 1.0  # so long before the stop limit what still runs is killed
 GUARD_INTERVAL_S = 0.5  # between two echo rounds of the guard
 PATIENCE_S = 10.0  # a service that changes for longer is told of, and the next one is asked
@@ -137,6 +138,11 @@ class ServiceCheck:
     trigger: bool = False  # failing alone causes a takeover
     threshold: int = 3  # failures in a row that do
     gates_failback: bool = True  # a delayed failback waits for it
+
+    @property
+    def gates(self) -> bool:
+        """Whether a failback waits for it: for a trigger always, it would be undone at once."""
+        return self.gates_failback or self.trigger
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +239,27 @@ class Policy:
     @property
     def stop_limit_s(self) -> float:
         """t_stop: where stopping is enforced, everything is gone so long after it began."""
-        return (self.guard or GuardPolicy()).stop_limit_s
+        return self.limits.stop_limit_s
+
+    @property
+    def limits(self) -> GuardPolicy:
+        """The guard's numbers; where none is configured, those that it would have."""
+        return self.guard or GuardPolicy()
+
+    @property
+    def triggered(self) -> bool:
+        """A dead service alone is a reason for a takeover."""
+        return any(check.trigger for check in self.service_checks)
+
+    @property
+    def fence_holds(self) -> bool:
+        """Every takeover comes after a fence that succeeded."""
+        return self.fence is not None and self.fence.on_failure is FenceFailure.HOLD
+
+    @property
+    def waits_for_guard(self) -> bool:
+        """After a fence that failed, the takeover delay makes sure of the primary."""
+        return self.fence is not None and not self.fence_holds
 
     @property
     def watched(self) -> tuple[str, ...]:

@@ -28,7 +28,6 @@ from failover_monitor.model import (
     Decision,
     Effect,
     FenceSeen,
-    GuardPolicy,
     Memory,
     Observation,
     Outcome,
@@ -115,9 +114,7 @@ class Monitor:
         self._alive = alive  # one line for systemd; whether it may trust us; is it a new limit?
         self._grace_until_s = booted_s + policy.startup_grace_s
         self.detector = detector_of(policy)(policy, now_s, grace_until_s=self._grace_until_s)
-        self._proven_until_s = (
-            now_s + guard_of(policy).deadline_s
-        )  # by an earlier proof, or by grace
+        self._proven_until_s = now_s + policy.limits.deadline_s  # by an earlier proof, or grace
         self._kept_until_s = 0.0  # as written down
         self._listens_until_s = 0.0  # see `Observation.listening`
         self._seen = Observation(now_s=now_s, verdict=Verdict.UNKNOWN)
@@ -185,7 +182,7 @@ class Monitor:
         old, seen = self.policy, self._seen
         self.policy = policy
         # What was proven until now counts on; where nothing had to be, there is time for a proof.
-        fresh_s = seen.now_s + (policy.lease.ttl_s if policy.lease else guard_of(policy).deadline_s)
+        fresh_s = seen.now_s + (policy.lease.ttl_s if policy.lease else policy.limits.deadline_s)
         until_s = fresh_s if seen.serve_until_s == INF else seen.serve_until_s
         self._proven_until_s = max(self._proven_until_s, until_s)
         self.state = adopt(self.state, policy)
@@ -548,10 +545,6 @@ class Monitor:
 
 def detector_of(policy: Policy) -> type[Detector] | type[Contact]:
     return Contact if policy.role is Role.PRIMARY else Detector
-
-
-def guard_of(policy: Policy) -> GuardPolicy:
-    return policy.guard or GuardPolicy()
 
 
 def detection(policy: Policy) -> Policy:

@@ -107,6 +107,8 @@ class Protections:
         Where the primary is silent, or that path is, the path may be what fails: nobody can tell.
         """
         waiting, self._unproven = (*self._unproven, *self.found), []
+        if not waiting:
+            return
         paths = {check.name: path_of(check, self.policy) for check in self.policy.service_checks}
         for seen in waiting:
             path = paths.get(seen.name, "")

@@ -10,18 +10,17 @@ from enum import StrEnum
 from math import ceil
 
 from failover_monitor.model import (
+    RENEWALS,
     RHO,
     ROUND_TRIP_S,
     SLACK_S,
     Evidence,
     Failback,
-    FenceFailure,
     GuardPolicy,
     Policy,
 )
 
 SERVING_INTERVAL_S = 0.5  # A: of a standby that serves, at most
-RENEWALS = 6  # of the lease in one term
 
 
 # The inequalities.  t0 is when the primary is cut off; all clocks run apart by RHO at most.
@@ -66,7 +65,7 @@ def arithmetic(policy: Policy) -> tuple[str, ...]:
     """The inequalities with this policy's numbers, a line each."""
     lines = []
     if guard := policy.guard:
-        if policy.primary and not policy.lease and not fenced(policy):
+        if policy.primary and not policy.lease and not policy.fence_holds:
             have_s = policy.verdict_s + policy.takeover_delay_s
             need_s = gone_after_s(guard)
             lines.append(
@@ -123,15 +122,6 @@ def two_paths(policy: Policy) -> bool:
     return len(policy.primary) > 1
 
 
-def triggers(policy: Policy) -> bool:
-    return any(check.trigger for check in policy.service_checks)
-
-
-def fenced(policy: Policy) -> bool:
-    """Every takeover comes after a fence that succeeded."""
-    return policy.fence is not None and policy.fence.on_failure is FenceFailure.HOLD
-
-
 def until_seen(policy: Policy) -> Result:
     """A primary serves again while we do: with failback "auto" we stop when it is heard."""
     return Result.BRIEFLY if policy.failback is Failback.AUTO else Result.TWO_ACTIVE
@@ -143,7 +133,7 @@ def host_dies(policy: Policy) -> Result:
 
 
 def cut_off(policy: Policy) -> Result:
-    if policy.guard or policy.lease or fenced(policy):
+    if policy.guard or policy.lease or policy.fence_holds:
         return Result.SAFE
     return Result.TWO_ACTIVE
 
@@ -165,7 +155,7 @@ def gateway_then_primary(policy: Policy) -> Result:
 def path_broken(policy: Policy) -> Result:
     if policy.lease or two_paths(policy):  # with the lease the primary goes on renewing
         return Result.HOLDS
-    return Result.SAFE if fenced(policy) else Result.TWO_ACTIVE
+    return Result.SAFE if policy.fence_holds else Result.TWO_ACTIVE
 
 
 def gateway_filters(policy: Policy) -> Result:
@@ -177,18 +167,18 @@ def primary_filters(policy: Policy) -> Result:
     alive = policy.service_checks or policy.neighbour_evidence is Evidence.ALL
     if alive or policy.lease:
         return Result.HOLDS
-    return Result.SAFE if fenced(policy) else Result.TWO_ACTIVE
+    return Result.SAFE if policy.fence_holds else Result.TWO_ACTIVE
 
 
 def service_dead(policy: Policy) -> Result:
     # With a lease that is refused: the primary's guard leases for the host, not for its service.
-    return Result.TAKEOVER if triggers(policy) else Result.STAYS_DOWN
+    return Result.TAKEOVER if policy.triggered else Result.STAYS_DOWN
 
 
 def dead_service_returns(policy: Policy) -> Result:
     if service_dead(policy) is not Result.TAKEOVER:
         return Result.HOLDS
-    return Result.SAFE if fenced(policy) else until_seen(policy)
+    return Result.SAFE if policy.fence_holds else until_seen(policy)
 
 
 def guard_fails(policy: Policy) -> Result:
@@ -196,7 +186,7 @@ def guard_fails(policy: Policy) -> Result:
 
 
 def paused(policy: Policy) -> Result:
-    if fenced(policy):
+    if policy.fence_holds:
         return Result.SAFE
     # With a lease it is refused at the next renewal, and stops.
     return Result.BRIEFLY if policy.lease else until_seen(policy)
@@ -218,7 +208,7 @@ def power_returns(policy: Policy) -> Result:
     if policy.startup_grace_s > 0:
         return Result.HOLDS
     returns = returns_while_we_serve(policy)
-    return Result.TAKEOVER if fenced(policy) or returns is Result.SAFE else returns
+    return Result.TAKEOVER if policy.fence_holds or returns is Result.SAFE else returns
 
 
 TRIGGERED = 'a service check with "trigger", where there is neither guard nor lease'
@@ -240,7 +230,7 @@ FAULTS = (
     Fault(
         "the host is up, its service is dead",
         service_dead,
-        'a service check with "trigger", where there is neither guard nor lease',
+        TRIGGERED,
     ),
     Fault("a dead service that made us take over comes back", dead_service_returns, "a fence"),
     Fault("cut off, and the guard hangs or a service will not stop", guard_fails, GUARDED),

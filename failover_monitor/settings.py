@@ -523,11 +523,10 @@ class Settings(Keys):
     @property
     def policy(self) -> Policy:
         policy = self._policy
-        guard = policy.guard
-        waits = guard and not policy.lease and policy.role is Role.STANDBY
-        holds = policy.fence is not None and policy.fence.on_failure is FenceFailure.HOLD
-        if waits and guard and not holds and "takeover_delay" not in self.model_fields_set:
-            delay_s = takeover_delay_needed_s(policy.verdict_s, guard)
+        waits = policy.guard and not policy.lease and not policy.fence_holds
+        chosen = policy.role is Role.PRIMARY or "takeover_delay" in self.model_fields_set
+        if waits and not chosen:
+            delay_s = takeover_delay_needed_s(policy.verdict_s, policy.limits)
             policy = replace(policy, takeover_delay_s=delay_s)
         return policy
 

@@ -22,8 +22,9 @@ from typing import Any
 from dbus_fast import Message
 
 from failover_monitor.bus import SYSTEMD, UNIT, Bus, RefusedError, SystemdError, systemctl
-from failover_monitor.cgroups import Cgroups, own_name
+from failover_monitor.cgroups import Cgroups
 from failover_monitor.model import Effect, Unit, UnitSeen, Verb
+from failover_monitor.unit_files import own_names
 from failover_monitor.units import (
     MOVING,
     OF_KIND,
@@ -93,7 +94,7 @@ class Systemd:
         self._changed = changed
         self._clock = clock
         self._cgroups = cgroups or Cgroups()
-        self._own_names = {name: own_name(name) for name in units}  # by the name that is listed
+        self._own_names = own_names(units)
         self._bus: Bus | None = None
         self._bus_tried = asyncio.Event()
         self._bus_lost = False  # and it has been said
@@ -143,7 +144,7 @@ class Systemd:
     def watch(self, units: Sequence[str]) -> None:
         """From now on these units."""
         self._names = tuple(units)
-        self._own_names = {name: own_name(name) for name in units} | self._own_names
+        self._own_names = own_names(units) | self._own_names
         self._wake.set()
 
     def seen(self) -> tuple[UnitSeen, ...]:

@@ -78,11 +78,6 @@ def time_over(facts: Facts) -> bool:
     return facts.seen.now_s >= facts.seen.serve_until_s
 
 
-def triggers(facts: Facts) -> bool:
-    """Whether a dead service alone is a reason for a takeover."""
-    return any(check.trigger for check in facts.policy.service_checks)
-
-
 # The services in the facts.
 
 

@@ -94,7 +94,7 @@ def facts(policy: Policy) -> dict[str, Any]:
         "services": list(policy.services),
     }
     if policy.role is Role.PRIMARY:
-        guard = policy.guard or GuardPolicy()
+        guard = policy.limits
         gone_s = safety.gone_after_s(guard)
         return told | {"gone_after_s": gone_s, "boot_hold_s": guard.boot_hold_s}
     rows = ({"fault": f, "outcome": r.value, "cure": c} for f, r, c in safety.open_rows(policy))
@@ -163,7 +163,7 @@ def report(policy: Policy) -> str:
 
 
 def _guard_story(policy: Policy) -> Iterator[tuple[str, str]]:
-    guard = policy.guard or GuardPolicy()
+    guard = policy.limits
     others = (*policy.standby, *policy.references)
     yield "this host", "is the primary; a guard stops its services when it is cut off"
     yield "gate", _gate(policy, guard)
@@ -219,7 +219,7 @@ def _service_checks(policy: Policy) -> Iterator[tuple[str, str]]:
         use = "its answer holds a takeover"
         if check.trigger:
             use += f"; {check.threshold} failures in a row are a takeover"
-        if check.gates_failback or check.trigger:
+        if check.gates:
             use += "; a delayed failback waits for it"
         every = f"every {_seconds(check.interval_s)}"
         yield "" if number else "service checks", f"{check.name}, {every}: {use}"
@@ -277,8 +277,8 @@ def _open(policy: Policy) -> Iterator[tuple[str, str]]:
 
 
 def _story(policy: Policy) -> tuple[tuple[str, str], ...]:
-    fence, delay = policy.fence, ""
-    if policy.takeover_delay_s and not (fence and fence.on_failure is FenceFailure.WAIT_FOR_GUARD):
+    delay = ""
+    if policy.takeover_delay_s and not policy.waits_for_guard:
         delay = f"waits {_seconds(policy.takeover_delay_s)}, "
     foreign = {
         Foreign.REPORT: "is reported and left alone",

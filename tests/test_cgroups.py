@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from failover_monitor import cgroups
-from failover_monitor.cgroups import Cgroups, own_name
+from failover_monitor.cgroups import Cgroups
 
 UNIT = "app.service"
 EMPTY = "populated 0\nfrozen 0\n"
@@ -195,30 +194,3 @@ def test_what_must_not_be_killed_is_told(
 
     monkeypatch.setattr(os, "kill", refuse)
     assert old[0].kill(UNIT).endswith("not permitted")
-
-
-# Names.
-
-
-@pytest.fixture
-def unit_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(cgroups, "UNIT_FILES", (tmp_path / "etc", tmp_path))
-    return tmp_path
-
-
-@pytest.mark.parametrize(
-    ("name", "link", "target", "own"),
-    [
-        ("app.service", "other.service", "third.service", "app.service"),
-        ("alias.service", "alias.service", "/lib/systemd/system/app.service", "app.service"),
-        ("masked.service", "masked.service", "/dev/null", "masked.service"),
-        ("a@x.service", "a@.service", "b@.service", "b@x.service"),
-        ("a@x.service", "a@x.service", "app.service", "app.service"),
-    ],
-)
-def test_an_alias_leads_to_the_name_that_the_cgroup_has(
-    unit_files: Path, name: str, link: str, target: str, own: str
-) -> None:
-    """As systemd reads its directories; whoever has no alias keeps the name."""
-    (unit_files / link).symlink_to(target)
-    assert own_name(name) == own

@@ -317,8 +317,8 @@ async def test_a_command_inherits_nothing_of_ours(monkeypatch: pytest.MonkeyPatc
     """No descriptor, no ignored signal, no way to speak to systemd in our name."""
     monkeypatch.setenv("NOTIFY_SOCKET", "/run/systemd/notify")
     monkeypatch.setenv("PLUGIN_OPTION", "kept")
-    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):  # a background job ignores some
-        signal.signal(number, signal.SIG_DFL)
+    shell_ignores = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)  # some, in a background job
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in shell_ignores}
     reading, writing = os.pipe()
     os.set_inheritable(writing, True)
     script = """
@@ -327,6 +327,8 @@ async def test_a_command_inherits_nothing_of_ours(monkeypatch: pytest.MonkeyPatc
         grep SigIgn /proc/self/status
     """
     ended = await run_command(shell(script), timeout_s=LONG_S)
+    for number, handler in before.items():
+        signal.signal(number, handler)
     os.close(reading)
     os.close(writing)
     assert ended.output == "0 1 2 3 ,kept,/\nSigIgn:\t0000000000000000\n"  # 3 is the directory

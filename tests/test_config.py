@@ -24,11 +24,11 @@ from failover_monitor.config import (
     ConfigError,
     HostAddresses,
     Problem,
-    aliases,
     load,
     parse,
 )
 from failover_monitor.model import Failback, Foreign, Policy
+from failover_monitor.unit_files import aliases
 
 SHIPPED = Path(__file__).parent.parent / "config.json"
 PATH = Path("config.json")

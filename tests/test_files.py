@@ -399,7 +399,7 @@ def test_the_time_to_serve_comes_back_to_the_microsecond(recorder: Recorder, pat
     assert recorder.kept_time() is None
     recorder.keep_time(12345.678901234)
     assert recorder.kept_time() == 12345.678901234
-    paths.time_left.write_text("12345.6789 s")
+    paths.serve_until.write_text("12345.6789 s")
     assert recorder.kept_time() is None
 
 

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from failover_monitor.leases import KINDS, Ask, Keeper, Reply
 from failover_monitor.leases.etcd import ANSWER_BYTES, EtcdLease, Member
-from failover_monitor.leases.keeper import RHO, Wish
-from failover_monitor.model import LeasePolicy, Outcome
+from failover_monitor.leases.keeper import Wish
+from failover_monitor.model import RHO, LeasePolicy, Outcome
 from tests.etcd import Client, Cluster, Tls, etcd, gateway, key, until
 
 TTL_S = 15.0

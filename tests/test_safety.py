@@ -12,6 +12,7 @@ import pytest
 
 from failover_monitor import config, timing
 from failover_monitor.model import (
+    RENEWALS,
     RHO,
     ROUND_TRIP_S,
     SLACK_S,
@@ -24,7 +25,6 @@ from failover_monitor.model import (
 from failover_monitor.safety import (
     FAULTS,
     OPEN,
-    RENEWALS,
     SERVING_INTERVAL_S,
     Fault,
     Result,

@@ -24,6 +24,7 @@ from failover_monitor.checks.unit import refusal
 from failover_monitor.config import OF_STANDBY, ConfigError, Problem, parse
 from failover_monitor.loader import policy_from
 from failover_monitor.model import (
+    RENEWALS,
     RHO,
     ROUND_TRIP_S,
     SLACK_S,
@@ -36,7 +37,7 @@ from failover_monitor.model import (
     Role,
     ServiceCheck,
 )
-from failover_monitor.safety import OPEN, RENEWALS, lease_margin_s
+from failover_monitor.safety import OPEN, lease_margin_s
 from failover_monitor.settings import CHECKS, FenceKeys, GuardKeys, Keys, LeaseKeys
 
 PATH = Path("config.json")

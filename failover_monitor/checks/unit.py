@@ -21,9 +21,8 @@ from typing import Any
 
 from failover_monitor.commands import run_command
 from failover_monitor.model import Outcome, ServiceCheck
+from failover_monitor.units import RESTS, RUNS
 
-RUNS = frozenset({"active", "reloading", "refreshing"})
-RESTS = frozenset({"inactive", "failed"})
 SSH_FAILED = 255  # ssh(1): an error occurred
 
 NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?")

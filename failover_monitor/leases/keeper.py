@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
 
-from failover_monitor.model import LeasePolicy, Outcome
+from failover_monitor.model import RENEWALS, RHO, LeasePolicy, Outcome
 
-RHO = 1e-3  # how wrong a clock may run: 1000 ppm, ten times what a bad quartz does
-ASKS_PER_TTL = 6  # so many renewals may be lost in a row, less two
 ANSWER_SHARE = 5  # a request that is unanswered after ttl / 5 is given up
 
 
@@ -70,7 +68,7 @@ class Keeper:
         self.why = "not asked for"
         self._name = policy.holder
         self._ttl_s = policy.ttl_s
-        self._again_s = policy.ttl_s / ASKS_PER_TTL
+        self._again_s = policy.ttl_s / RENEWALS
         self._answer_s = policy.ttl_s / ANSWER_SHARE
         self._last = Ask(0, Wish.RELEASE, now_s)
         self._open = False  # the last request may still be answered

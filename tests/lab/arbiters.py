@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from tests.lab import rootfs
-from tests.lab.hosts import Host, Lab, LightHost, _children, wait_until
+from tests.lab.hosts import Host, Lab, LightHost, children, wait_until
 from tests.lab.network import LAN
 
 CLIENTS, PEERS = 2379, 2380
@@ -86,7 +86,7 @@ class Arbiter(LightHost):
 
     def kill(self) -> None:
         """End the member alone, without a warning; the host stays up, and so does its disk."""
-        for pid in _children(self._etcd.pid) if self._etcd else ():
+        for pid in children(self._etcd.pid) if self._etcd else ():
             os.kill(pid, signal.SIGKILL)
         self._ended()
 

@@ -315,7 +315,7 @@ class LightHost(TreeHost):
         return child is not None and Path(f"/proc/{child}/root/run/up").exists()
 
     def _inmost(self) -> int | None:
-        return next(iter(_children(self._holder.pid)), None) if self._holder else None
+        return next(iter(children(self._holder.pid)), None) if self._holder else None
 
     def root(self) -> Path:
         return Path(f"/proc/{self._inmost()}/root")
@@ -411,7 +411,7 @@ class SystemdHost(TreeHost):
     def _found_init(self) -> bool:
         if self._nspawn is None or self._nspawn.poll() is not None:
             raise LabError(f"{self.name} is off; its console said:\n{self.console()}")
-        for child in _children(self._nspawn.pid):
+        for child in children(self._nspawn.pid):
             try:
                 words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
             except (FileNotFoundError, ProcessLookupError):  # a passing child of nspawn
@@ -732,7 +732,7 @@ def resolved(root: Path, path: str) -> Path:
     return root.joinpath(*current)
 
 
-def _children(pid: int) -> Iterable[int]:
+def children(pid: int) -> Iterable[int]:
     try:
         text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
     except (FileNotFoundError, ProcessLookupError):
