@@ -88,8 +88,7 @@ def counted(state: PairState, now_s: float, policy: Policy) -> PairState:
     """One more takeover: too many of them in one window, and an operator must look."""
     takeovers = (*state.takeovers, now_s)[-TAKEOVERS_KEPT:]
     close = [at_s for at_s in takeovers if at_s > now_s - policy.flap_window_s]
-    too_many = policy.flap_window_s > 0 and len(close) >= policy.max_takeovers
-    return replace(state, takeovers=takeovers, flapping=state.flapping or too_many)
+    return replace(state, takeovers=takeovers, flapping=len(close) >= policy.max_takeovers)
 
 
 def fenced(state: PairState, seen: Observation) -> PairState:

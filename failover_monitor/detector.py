@@ -24,7 +24,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from math import ceil
 
-from failover_monitor.model import Answer, Notice, Policy, Round, Told, Verdict
+from failover_monitor.model import INF, Answer, Notice, Policy, Round, Told, Verdict
 
 HELD_REPEAT_S = 60.0  # a primary that stays silent without a verdict is news again this often
 QUIET_ROUNDS = 10  # a reference is called silent after so many unanswered rounds ...
@@ -67,7 +67,17 @@ class Quiet:
     answered_s: float
     misses: int = 0  # rounds in a row
     told: bool = False
-    proof_s: float = -1.0  # when the newest echo that it answered was sent
+    proof_s: float = -INF  # when the newest echo that it answered was sent
+
+
+@dataclass(slots=True)
+class Held:
+    """A silence that has led to no verdict, and when that is news again."""
+
+    since_s: float
+    next_s: float
+    checks: int = 0
+    conclusive: int = 0
 
 
 class Detector:
@@ -102,12 +112,9 @@ class Detector:
         self._suspicion: Suspicion | None = None
         self._doubt_since_s: float | None = None
         self._doubt_why = ""
-        self._rtt_s: float | None = None
-        self._rtt_var_s = 0.0
+        self._rtt_s: tuple[float, float] | None = None  # smoothed, and its deviation
         self._streak = self._streak_number = 0  # answered rounds in a row, and the last of them
-        self._held_since_s: float | None = None
-        self._held_next_s = 0.0
-        self._checks = self._conclusive = 0  # since `_held_since_s`
+        self._held: Held | None = None
 
     # What the caller asks.
 
@@ -116,17 +123,19 @@ class Detector:
         """The moment of the next `tick`."""
         if self._suspicion:
             return min(self._suspicion.next_send_s, self._suspicion.check.end_s)
-        if self._silent_since_s is None or self._waiting_for_return:
+        if self._doubtful_since_s is None:
             return self._next_round_s
-        return min(self._next_round_s, self._silent_since_s + self.soft_timeout_s)
+        return min(self._next_round_s, self._doubtful_since_s + self.soft_timeout_s)
 
     @property
     def soft_timeout_s(self) -> float:
         """How long a round may stay unanswered before suspicion begins (RFC 6298, bounded)."""
         policy = self.policy
-        longest_s = min(policy.timeout_s, policy.check_s, policy.last_check_s)
-        rtt_s = 0.0 if self._rtt_s is None else self._rtt_s + 4 * self._rtt_var_s
-        return min(max(policy.spacing_s, rtt_s), longest_s)
+        least_s = policy.spacing_s
+        if self._rtt_s:
+            rtt_s, deviation_s = self._rtt_s
+            least_s = max(least_s, rtt_s + 4 * deviation_s)
+        return min(least_s, policy.timeout_s, policy.last_check_s)
 
     @property
     def suspicious(self) -> bool:
@@ -165,23 +174,22 @@ class Detector:
     def suspended(self, slept_s: float, now_s: float) -> None:
         """Say that the host was suspended: what was in flight proves nothing."""
         self._doubt(f"this host was suspended for {slept_s:.1f} s", now_s)
-        self._held_since_s = None
+        self._held = None
         self._grid_s = self._next_round_s = now_s
 
     def tick(self, now_s: float) -> Round | None:
         """Judge what is due and return the round to send now, if there is one."""
         late_s = now_s - self.due_s
-        if late_s < -SAME_S:
-            return None
         if late_s > max(1.0, self.policy.check_s / 2):
             self._doubt(f"the timer fired {late_s:.1f} s late", now_s)
             self._grid_s = self._next_round_s = now_s
-            self._held_since_s = None  # nobody watched, so nobody held
-        if not self._suspicion and self._silence_ripe(now_s):
-            self._suspect("no answer in time", now_s)
+            self._held = None  # nobody watched, so nobody held
+        since_s = self._doubtful_since_s
+        if since_s is not None and now_s >= since_s + self.soft_timeout_s - SAME_S:
+            self._suspect(since_s, "no answer in time", now_s)
         self._judge(now_s)
-        if self._held_since_s is not None and now_s >= self._held_next_s:
-            self._tell_held(now_s - self._held_since_s, now_s)
+        if self._held and now_s >= self._held.next_s:
+            self._tell_held(self._held, now_s)
         return self._round(now_s)
 
     def sent(self, round_: Round, refused: Mapping[str, str]) -> None:
@@ -190,7 +198,7 @@ class Detector:
         for address, quiet in self._references.items():
             if address not in refused:
                 self._count_miss(address, quiet, now_s)
-        if refused and (why := self._unsendable(refused)):
+        if why := self._unsendable(refused):
             if self._doubt_since_s is None:
                 self._doubt_since_s = now_s
                 self._doubt(why, now_s)
@@ -215,8 +223,8 @@ class Detector:
         if answer.address in self._primary:
             if not answer.error:
                 self._primary_answered(answer, now_s)
-            elif self._silent_since_s is not None and not self.suspicious:
-                self._suspect(answer.error, now_s)  # sooner than the timeout; V stays as long
+            elif (since_s := self._doubtful_since_s) is not None:
+                self._suspect(since_s, answer.error, now_s)  # sooner; V stays as long
         elif not answer.error and (quiet := self._references.get(answer.address)):
             self._reference_answered(answer, quiet, now_s)
 
@@ -226,9 +234,14 @@ class Detector:
     def _waiting_for_return(self) -> bool:
         return self._serving and self.verdict is Verdict.DOWN
 
+    @property
+    def _doubtful_since_s(self) -> float | None:
+        """The beginning of a silence that is not suspicious yet."""
+        return None if self._suspicion or self._waiting_for_return else self._silent_since_s
+
     def _primary_answered(self, answer: Answer, now_s: float) -> None:
         self._measure(now_s - answer.sent_s)
-        self._silent_since_s = self._held_since_s = None
+        self._silent_since_s = self._held = None
         self.seen = True
         if self._suspicion:
             gap_s = now_s - self._suspicion.start_s
@@ -248,20 +261,16 @@ class Detector:
     def _measure(self, rtt_s: float) -> None:
         """RFC 6298 §2: smoothed round-trip time and its deviation."""
         if self._rtt_s is None:
-            self._rtt_s, self._rtt_var_s = rtt_s, rtt_s / 2
-        else:
-            self._rtt_var_s += RTTVAR_GAIN * (abs(self._rtt_s - rtt_s) - self._rtt_var_s)
-            self._rtt_s += RTT_GAIN * (rtt_s - self._rtt_s)
-
-    def _silence_ripe(self, now_s: float) -> bool:
-        if self._silent_since_s is None or self._waiting_for_return:
-            return False
-        return now_s >= self._silent_since_s + self.soft_timeout_s - SAME_S
-
-    def _suspect(self, why: str, now_s: float) -> None:
-        if self._silent_since_s is None or self._waiting_for_return:
+            self._rtt_s = rtt_s, rtt_s / 2
             return
-        start_s, spacing_s = self._silent_since_s, self.policy.spacing_s
+        smooth_s, deviation_s = self._rtt_s
+        self._rtt_s = (
+            smooth_s + RTT_GAIN * (rtt_s - smooth_s),
+            deviation_s + RTTVAR_GAIN * (abs(smooth_s - rtt_s) - deviation_s),
+        )
+
+    def _suspect(self, start_s: float, why: str, now_s: float) -> None:
+        spacing_s = self.policy.spacing_s
         check = Check(start_s, start_s + self._check_length_s(0), planned=1, sent=1)
         for address, quiet in self._references.items():
             self._prove(check, address, quiet.proof_s)
@@ -282,11 +291,13 @@ class Detector:
         while (suspicion := self._suspicion) and suspicion.check.end_s <= now_s + SAME_S:
             check = suspicion.check
             unsent_s = check.end_s - SAME_S - suspicion.next_send_s
-            check.planned += max(0, ceil(unsent_s / self.policy.spacing_s))
-            self._checks += 1
+            check.planned += ceil(unsent_s / self.policy.spacing_s)
             self.answering_since_s = None
-            if check.half_sent and len(check.proven_by) >= self.policy.references_required:
-                self._conclusive += 1
+            conclusive = check.half_sent and len(check.proven_by) >= self.policy.references_required
+            if self._held:
+                self._held.checks += 1
+                self._held.conclusive += conclusive
+            if conclusive:
                 self._fail(suspicion, now_s)
             else:
                 self._inconclusive(suspicion, now_s)
@@ -349,7 +360,7 @@ class Detector:
     def _set_verdict(self, verdict: Verdict, why: str, now_s: float) -> None:
         self.verdict, self.verdict_since_s = verdict, now_s
         if verdict is Verdict.DOWN:
-            self._held_since_s = None
+            self._held = None
             self._streak = 0
         self._tell(Notice.VERDICT, why, subject=verdict)
 
@@ -367,7 +378,7 @@ class Detector:
             return f"cannot send to the primary: {refused[policy.primary[0]]}"
         lost = [address for address in policy.references if address in refused]
         left = len(policy.references) - len(lost)
-        if lost and left < policy.references_required:
+        if left < policy.references_required:
             who = self._of_references(len(lost)) if left else "any reference"
             return f"cannot send to {who}: {refused[lost[0]]}"
         return ""
@@ -420,20 +431,19 @@ class Detector:
     # Holding still.
 
     def _begin_held(self, now_s: float) -> None:
-        if self._held_since_s is None and self.verdict is not Verdict.DOWN:
-            self._held_since_s, self._held_next_s = now_s, now_s + 2 * self.policy.verdict_s
-            self._checks = self._conclusive = 0
+        if not self._held and self.verdict is not Verdict.DOWN:
+            self._held = Held(now_s, now_s + 2 * self.policy.verdict_s)
 
-    def _tell_held(self, gap_s: float, now_s: float) -> None:
+    def _tell_held(self, held: Held, now_s: float) -> None:
         required = self.policy.references_required
         who = "references" if required == 1 else self._of_references(required)
-        why = f"{who} answer in {self._conclusive} of {self._checks} checks"
+        why = f"{who} answer in {held.conclusive} of {held.checks} checks"
         if self._doubt_since_s is not None:
             why = self._doubt_why
         elif not self.seen and now_s < self.grace_until_s:
             why += f", startup grace for {self.grace_until_s - now_s:.0f} s more"
-        self._held_next_s = now_s + max(HELD_REPEAT_S, 2 * self.policy.verdict_s)
-        self._tell(Notice.HELD, why, gap_s=gap_s)
+        held.next_s = now_s + max(HELD_REPEAT_S, 2 * self.policy.verdict_s)
+        self._tell(Notice.HELD, why, gap_s=now_s - held.since_s)
 
     # Rounds.
 

@@ -151,4 +151,4 @@ def next_due_s(state: PairState, seen: Observation, policy: Policy) -> float:
     killed = any(memory.asked is Verb.KILL for memory in state.services)
     moments += [kill_due_s(state, policy), now_s + KILL_AGAIN_S if killed else INF]
     moments.append(seen.serve_until_s)
-    return min((t for t in moments if t > now_s), default=INF)
+    return min(t for t in moments if t > now_s)
