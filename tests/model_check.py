@@ -126,8 +126,8 @@ FORGOTTEN = frozenset(  # counters that only grow, what people read, and who hol
     {
         *("number", "told", "status", "probe", "services", "recorder", "clock", "wall", "wake"),
         *("_alive", "policy", "_policy", "_intent", "_moments", "_key", "_told_of", "_arrived"),
-        *("_rtt_s", "_rtt_var_s", "why", "_seen", "takeovers", "_by_the_wall", "_heard"),
-        *("_checks", "_conclusive", "_held_since_s", "_held_next_s", "_streak_number"),
+        *("_rtt_s", "why", "_seen", "takeovers", "_by_the_wall", "_heard"),
+        *("_held", "_streak_number"),
         *("_status_due_s", "_status_written_s", "_summary_due_s", "_attention_due_s"),
         *("petted_s", "turn_s", "rounds", "answered", "_answered_s", "_boot_id", "found", "health"),
         *("_misses", "_references", "_turned_s", "_last", "_won", "_again_s", "_attention"),
