@@ -4,6 +4,7 @@ Rule: nothing ends the watch but a stop.  A bad configuration, a lost bus or a f
 lived with; what is truly a bug crashes, systemd restarts us, and looking again loses nothing.
 """
 
+import argparse
 import asyncio
 import gc
 import os
@@ -27,6 +28,11 @@ ALIVE_S = 4.0  # WATCHDOG=1 at most so often; with TURN_S well below WatchdogSec
 WATCHDOG_S = 10.0  # as in the unit; where stopping is enforced, the stop limit takes its place
 FIRST_LOOK_S, HASTY_LOOK_S = 5.0, 0.5  # the latter when a deadline may already be over
 NAG_S = 60.0  # a bad configuration is said again so often
+
+
+def run_command_line(options: argparse.Namespace) -> int:
+    """The command `run`."""
+    return run(options.config, options.paths, debug=options.debug)
 
 
 def run(config_path: Path, paths: Paths, *, debug: bool = False) -> int:

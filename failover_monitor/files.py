@@ -102,6 +102,11 @@ class Paths:
     def events(self) -> Path:
         return self.history / "events.jsonl"
 
+    @property
+    def samples(self) -> Path:
+        """A line about each minute: echoes sent and answered, round-trip times, silences."""
+        return self.history / "samples.jsonl"
+
     def intent(self) -> Iterable[Path]:
         return (self.run / "intent.json", self.history / "intent.json")
 
@@ -290,7 +295,14 @@ class EventsHandler(AppendHandler):
         self._turn_over()
         at = logging.Formatter().formatTime(record)
         return json.dumps(
-            {"at": at, "kind": event.kind.name.lower(), "what": event.sentence, **event.fields}
+            {
+                "at": at,
+                "at_s": round(record.created, 3),
+                "kind": event.kind.name.lower(),
+                "level": record.levelname,
+                "what": event.sentence,
+                **event.fields,
+            }
         )
 
     def _turn_over(self) -> None:

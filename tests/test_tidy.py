@@ -60,7 +60,12 @@ MAY_IMPORT = {
     "monitor": "model detector contact decision table services protections"
     " events files probes status",
     "daemon": "__init__ events files journal loader model monitor probes systemd",
-    "cli": "__init__ files daemon config timing decision model",
+    "cli": "__init__ files",
+    "console": "",
+    "console.check": "config decision model timing",
+    "console.status": "files",
+    "console.control": "files console.status",
+    "console.records": "files",
 }
 PURE = {
     "model": "dataclasses enum typing",
