@@ -21,7 +21,7 @@ _begun_s = time.monotonic()
 def main() -> int:
     options = _options()
     parts: dict[str, Callable[[], Report]] = {
-        "failover": lambda: failover(options.cuts, say),
+        "failover": lambda: failover(options.cuts, options.before, say),
         "availability": lambda: availability(
             options.of,
             options.times,
@@ -29,7 +29,7 @@ def main() -> int:
             options.at_once,
             say,
         ),
-        "cost": lambda: cost(options.seconds, say),
+        "cost": lambda: cost(options.seconds, options.before, say),
         "loss": lambda: loss(options.loss, options.hosts, options.minutes, say),
         "simulation": lambda: simulation(options.hours),
     }
@@ -66,6 +66,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tests/bench/run", description=__doc__)
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; none = all")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/measured.md")
+    parser.add_argument("--before", default="", help="failover and cost: a commit beside this")
     parser.add_argument("--cuts", type=int, default=15, help="of each contestant (15)")
     parser.add_argument("--seconds", type=float, default=180, help="of the cost part (180)")
     parser.add_argument(

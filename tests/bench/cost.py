@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench import contestants
+from tests.bench.before import entrants
 from tests.bench.contestants import Contestant
 from tests.bench.tables import Report, Target, ratio, table
 from tests.lab import rootfs
@@ -45,12 +46,12 @@ class Bench:
     standby: SystemdHost
 
 
-def cost(seconds: float, say: Callable[[str], None]) -> Report:
+def cost(seconds: float, before: str, say: Callable[[str], None]) -> Report:
     """Everybody side by side, for so long."""
-    installed, tree = rootfs.installed_tree(), rootfs.tree()
-    with ExitStack() as labs, ThreadPoolExecutor(len(contestants.ALL)) as pool:
+    everybody, tree = entrants(contestants.ALL, before), rootfs.tree()
+    with ExitStack() as labs, ThreadPoolExecutor(len(everybody)) as pool:
         benches = []
-        for number, who in enumerate(contestants.ALL):
+        for number, (who, installed) in enumerate(everybody):
             lab = labs.enter_context(Lab())
             layers = [_copy(path, COPIES / str(number)) for path in (installed, tree)]
             benches.append(Bench(who, lab, who.pair(lab, layers)[1]))

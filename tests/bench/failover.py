@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.bench import contestants
+from tests.bench.before import entrants
 from tests.bench.contestants import Contestant
 from tests.bench.tables import Report, Target, ratio, seconds, spread, table
-from tests.lab import rootfs
 from tests.lab.hosts import Host, Lab, SystemdHost, wait_until
 from tests.lab.pair import APP, LOG
 
@@ -51,19 +51,19 @@ class Bench:
     run: Run
 
 
-def failover(cuts: int, say: Callable[[str], None]) -> Report:
+def failover(cuts: int, before: str, say: Callable[[str], None]) -> Report:
     """Everybody, every cut; about ten minutes for 15 cuts."""
+    everybody = entrants(contestants.ALL, before)
     groups = (
-        [who for who in contestants.ALL if not who.exact],
-        [who for who in contestants.ALL if who.exact],
+        [entrant for entrant in everybody if not entrant[0].exact],
+        [entrant for entrant in everybody if entrant[0].exact],
     )
-    layers = [rootfs.installed_tree()]
     runs: list[Run] = []
     bare: list[float] = []
     for group in groups:
         with ExitStack() as labs, ThreadPoolExecutor(len(group)) as pool:
-            benches = [_bench(labs.enter_context(Lab()), who, layers) for who in group]
-            say(f"measuring side by side: {', '.join(who.name for who in group)}")
+            benches = [_bench(labs.enter_context(Lab()), who, [layer]) for who, layer in group]
+            say(f"measuring side by side: {', '.join(who.name for who, _ in group)}")
             with_floor = [bench for bench in benches if bench.run.contestant.exact][:1]
             for bench in with_floor:
                 bare += _bare_starts(bench)

@@ -99,19 +99,20 @@ def tree() -> Path:
     return _kept("rootfs", key, lambda new: _debootstrap(codename, new))
 
 
-def installed_tree() -> Path:
+def installed_tree(checkout: Path = CHECKOUT) -> Path:
     """The layer that the real install.sh leaves above `tree()`: the product, installed."""
     below = tree()
-    wheels = wheelhouse()
-    key = _key(RECIPE, below.name, wheels.name, *_content(product_files()))
-    return _kept("installed", key, lambda new: _install(below, wheels, new))
+    wheels = wheelhouse(checkout)
+    content = _content(product_files(checkout), checkout)
+    key = _key(RECIPE, below.name, wheels.name, *content)
+    return _kept("installed", key, lambda new: _install(checkout, below, wheels, new))
 
 
-def wheelhouse() -> Path:
+def wheelhouse(checkout: Path = CHECKOUT) -> Path:
     """The locked dependencies as wheels for the root file system's Python."""
-    lock = CHECKOUT / "requirements.lock"
+    lock = checkout / "requirements.lock"
     # The hosts are of the machine's own distribution, so its Python is theirs too.
-    key = _key(RECIPE, os_release()["VERSION_CODENAME"], *_content([lock]))
+    key = _key(RECIPE, os_release()["VERSION_CODENAME"], *_content([lock], checkout))
     return _kept("wheels", key, lambda new: _download(lock, new))
 
 
@@ -128,21 +129,21 @@ def with_packages(name: str, *packages: str) -> Path:
     return _kept(f"with_{name}", key, lambda new: _add_packages(below, wanted, new))
 
 
-def product_files() -> list[Path]:
+def product_files(checkout: Path = CHECKOUT) -> list[Path]:
     """Every file that git knows, or would know, except tests, documents and dot files."""
     listed = subprocess.run(
         ["git", "-c", "safe.directory=*", "ls-files", "-z", "-c", "-o", "--exclude-standard"],
-        cwd=CHECKOUT,
+        cwd=checkout,
         capture_output=True,
         text=True,
         check=False,
     )
     if listed.returncode:
-        msg = f"cannot list the files of {CHECKOUT}: {listed.stderr.strip()}"
+        msg = f"cannot list the files of {checkout}: {listed.stderr.strip()}"
         raise RootfsError(msg)
     names = sorted(set(listed.stdout.split("\0")) - {""})
     outside = ("tests/", "docs/", ".")
-    paths = [CHECKOUT / name for name in names if not name.startswith(outside)]
+    paths = [checkout / name for name in names if not name.startswith(outside)]
     return [path for path in paths if path.is_file() and path.suffix != ".md"]
 
 
@@ -244,15 +245,15 @@ def _download(lock: Path, new: Path) -> None:
     shutil.rmtree(venv)
 
 
-def _install(below: Path, wheels: Path, new: Path) -> None:
+def _install(checkout: Path, below: Path, wheels: Path, new: Path) -> None:
     """Run the checkout's install.sh in a chroot above `below`; what it writes becomes the layer."""
-    if not (CHECKOUT / "install.sh").exists():
-        msg = f"cannot install the product: {CHECKOUT / 'install.sh'} is missing"
+    if not (checkout / "install.sh").exists():
+        msg = f"cannot install the product: {checkout / 'install.sh'} is missing"
         raise RootfsError(msg)
     for name in ("src", "work", "merged", "layer"):
         (new / name).mkdir()
-    for path in product_files():
-        copy = new / "src" / path.relative_to(CHECKOUT)
+    for path in product_files(checkout):
+        copy = new / "src" / path.relative_to(checkout)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, copy)
     script = """
@@ -432,10 +433,10 @@ def _key(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
-def _content(paths: Sequence[Path]) -> list[str]:
+def _content(paths: Sequence[Path], checkout: Path) -> list[str]:
     """Name, mode and content of each file, as text to make a key of."""
     return [
-        f"{path.relative_to(CHECKOUT)} {path.stat().st_mode & 0o111:o} "
+        f"{path.relative_to(checkout)} {path.stat().st_mode & 0o111:o} "
         + hashlib.sha256(path.read_bytes()).hexdigest()
         for path in paths
         if path.exists()
