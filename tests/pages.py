@@ -16,6 +16,7 @@ from tests.lab.hosts import wait_until
 
 PROMPT = re.compile(r"(?P<host>\w+)# (?P<words>.*)")
 STATUS = re.compile(r"\s+# status (\d+)$")
+HERE = re.compile(r"<<'(\w+)'")
 DIRECTIVE = re.compile(r"<!-- (?:within (?P<within>\d+) s|(?P<meanwhile>meanwhile)) -->")
 
 
@@ -45,10 +46,10 @@ def steps(page: Path) -> Iterator[Step]:
             directive = directive if inside else None
         elif not inside:
             directive = DIRECTIVE.fullmatch(line) or (directive if not line else None)
+        elif found and unfinished(found[-1].words):
+            found[-1] = with_line(found[-1], line)
         elif match := PROMPT.fullmatch(line):
             found.append(step(match, number, directive))
-        elif found and found[-1].words.endswith("\\"):
-            found[-1] = with_line(found[-1], line)
         elif found:
             found[-1] = with_print(found[-1], line)
     yield from found
@@ -65,6 +66,12 @@ def step(match: re.Match[str], number: int, directive: re.Match[str] | None) -> 
         within_s=float(directive["within"] or 0) if directive else 0.0,
         meanwhile=bool(directive and directive["meanwhile"]),
     )
+
+
+def unfinished(words: str) -> bool:
+    """Whether the next line belongs to the command: after a backslash, or in a here-document."""
+    here = HERE.search(words)
+    return words.endswith("\\") or (here is not None and f"\n{here[1]}" not in words)
 
 
 def with_line(before: Step, line: str) -> Step:

@@ -29,6 +29,9 @@ primary# false  # status 1
 standby# printf 'a\\n' \\
     'b\\n'
 a
+standby# cat <<'END'
+standby# one
+END
 ```
 
 ```
@@ -46,11 +49,12 @@ def page(tmp_path: Path) -> Path:
 
 def test_the_commands_of_a_page(page: Path) -> None:
     """Host, words, status, output, and how long it may take."""
-    first, second, third = steps(page)
+    first, second, third, fourth = steps(page)
     assert first == Step(line=4, host="standby", words="cat /proc/uptime", prints=("… …",))
     assert second == Step(line=6, host="primary", words="false", status=1)
     assert (third.words, third.within_s) == ("printf 'a\\n' \\\n    'b\\n'", 2.0)
     assert third.prints == ("a",)
+    assert fourth.words == "cat <<'END'\nstandby# one\nEND"
 
 
 @pytest.mark.parametrize(
