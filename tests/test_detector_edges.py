@@ -429,3 +429,11 @@ def test_nothing_is_held_while_we_serve_for_a_dead_primary() -> None:
     bench.of_primary(refused="no carrier on eth0")
     bench.run(60.0)
     assert bench.notices(Notice.HELD) == []
+
+
+def test_a_quick_primary_is_not_suspected_sooner_than_a_round_apart() -> None:
+    """On a local network an answer takes next to nothing; a late one is no silence yet."""
+    bench = Bench(shipped())
+    bench.of_primary(answers=True, rtt_s=0.0001)
+    bench.run(60.0)
+    assert bench.detector.soft_timeout_s == bench.policy.spacing_s
