@@ -65,6 +65,20 @@ def parser() -> argparse.ArgumentParser:
     explain.add_argument("--guard", action="store_true", help="the table of the primary's guard")
     explain.set_defaults(command="console.check:explain")
 
+    simulate = commands.add_parser(
+        "simulate",
+        help="play a story: what would the monitor do?",
+    )
+    simulate.add_argument(
+        "scenario", nargs="?", metavar="SCENARIO|FILE", help="a name of --list, or a file"
+    )
+    simulate.add_argument(
+        "--config", type=Path, metavar="PATH", help=f"whose numbers; default: {PATHS.config}"
+    )
+    simulate.add_argument("--list", action="store_true", help="the shipped scenarios")
+    simulate.add_argument("--json", action="store_true")
+    simulate.set_defaults(command="console.simulate:simulate")
+
     failback = commands.add_parser(
         "failback", parents=[config], help="give the services back to a primary that answers"
     )

@@ -66,6 +66,15 @@ MAY_IMPORT = {
     "console.status": "files",
     "console.control": "files console.status",
     "console.records": "files",
+    "console.simulate": "config model rehearsal.moves rehearsal.outcome rehearsal.script"
+    " rehearsal.story",
+    "rehearsal": "",
+    "rehearsal.toys": "fence health leases.keeper model protections rehearsal.world",
+    "rehearsal.world": "events model monitor protections rehearsal.toys",
+    "rehearsal.moves": "model rehearsal.world",
+    "rehearsal.script": "model rehearsal.moves",
+    "rehearsal.story": "events model rehearsal.script rehearsal.toys rehearsal.world",
+    "rehearsal.outcome": "model rehearsal.story",
 }
 PURE = {
     "model": "dataclasses enum typing",
