@@ -71,7 +71,7 @@ MAY_IMPORT = {
     "rehearsal": "",
     "rehearsal.toys": "fence health leases.keeper model protections rehearsal.world",
     "rehearsal.world": "events model monitor protections rehearsal.toys",
-    "rehearsal.moves": "model rehearsal.world",
+    "rehearsal.moves": "model rehearsal.toys rehearsal.world",
     "rehearsal.script": "model rehearsal.moves",
     "rehearsal.story": "events model rehearsal.script rehearsal.toys rehearsal.world",
     "rehearsal.outcome": "model rehearsal.story",

@@ -19,6 +19,7 @@ from failover_monitor.model import (
     Policy,
     Unit,
 )
+from failover_monitor.rehearsal.toys import OTHER
 from failover_monitor.rehearsal.world import Service, World
 
 MANY = 10**6  # more starts than any story asks for
@@ -164,8 +165,24 @@ READERS: dict[str, Callable[[str], Any]] = {
 
 
 def set_up(world: World, name: str, *, up: bool) -> None:
+    if name == "primary" and up:
+        world.dead = False
     for address in HOSTS[name](world.policy):
         world.hosts[address].up = up
+
+
+def die(world: World) -> None:
+    """The primary loses power: no echo, no service, and its lease runs out by itself."""
+    set_up(world, "primary", up=False)
+    world.dead = True
+    set_checks(world, "fails")
+    if lease := world.policy.lease:
+        world.store.holder, world.store.until_s = OTHER, world.now_s + lease.ttl_s
+
+
+def come_back(world: World) -> None:
+    set_up(world, "primary", up=True)
+    set_checks(world, "passes")
 
 
 def set_lit(world: World, *, lit: bool) -> None:
@@ -230,6 +247,8 @@ MOVES: dict[str, Act] = {
     # Hosts and networks.
     "HOST up": lambda world, name: set_up(world, name, up=True),
     "HOST silent": lambda world, name: set_up(world, name, up=False),
+    "primary dies": die,
+    "primary returns": come_back,
     "cable dark": lambda world: set_lit(world, lit=False),
     "cable lit": lambda world: set_lit(world, lit=True),
     "standby unplugged": lambda world: setattr(world, "plugged", False),
@@ -314,7 +333,14 @@ def read_move(words: str) -> Move:
             complaint = complaint or error
     if complaint:
         raise complaint
-    close = difflib.get_close_matches(words, MOVES, 1, cutoff=0.4)
+    near = [
+        " ".join(
+            word if want in READERS else want
+            for want, word in zip(pattern.split(), told, strict=False)
+        )
+        for pattern in MOVES
+    ]
+    close = difflib.get_close_matches(words, near, 1)
     right = f"did you mean {close[0]!r}?" if close else "one of those that simulate --list shows"
     raise WordError(f"{words!r} is nothing that can happen", right)
 
@@ -331,6 +357,8 @@ def lacking(move: Move, policy: Policy, listed: frozenset[str]) -> str:
     told = dict(zip(wanted, move.values, strict=False))
     if (name := told.get("HOST")) and not HOSTS[name](policy):
         return LACKING[name]
+    if move.pattern.startswith("primary ") and not policy.primary:
+        return LACKING["primary"]
     if move.pattern.startswith("cable ") and not HOSTS["cable"](policy):
         return LACKING["cable"]
     name = told.get("UNIT")

@@ -20,9 +20,12 @@ class Outcome:
 
     served_here: tuple[tuple[float, float], ...]  # every service, from when to when
     ends_s: float
-    away_s: float  # the primary did not answer, or a service check of it failed
-    nobody_s: float | None  # and nothing ran here either; None: nobody knows
-    both_s: float  # the primary answered, and something ran here
+    out_s: float  # the primary served nobody, for certain
+    away_s: float  # it did not answer, dead or alive
+    nobody_s: float | None  # neither it nor this host served, if it was dead; None: not known
+    perhaps_both_s: float  # something ran here while it was away: if it was alive, both served
+    some_s: float  # at least one service ran here, or had not stopped yet
+    both_s: float  # and the primary answered meanwhile
     cut_off_s: float  # our own network was lost
 
 
@@ -44,8 +47,13 @@ def outcome_of(played: Played) -> Outcome:
     return Outcome(
         served_here=tuple(span for span in served if span[1] - span[0] > FEW_S),
         ends_s=ends_s,
-        away_s=total(spans, lambda scene: not scene.primary),
+        out_s=total(spans, lambda scene: scene.out),
+        away_s=total(spans, lambda scene: not (scene.primary or scene.out)),
+        perhaps_both_s=total(
+            spans, lambda scene: scene.some_here and not (scene.primary or scene.out)
+        ),
         nobody_s=None if guarded or cut_off_s > FEW_S else nobody_s,
+        some_s=total(spans, lambda scene: scene.some_here),
         both_s=total(spans, lambda scene: scene.primary and scene.some_here),
         cut_off_s=cut_off_s,
     )
@@ -68,7 +76,8 @@ def where(outcome: Outcome, policy: Policy) -> str:
     names = policy.services
     who = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
     if not outcome.served_here:
-        return f"{who} did not run here." if len(names) == 1 else f"{who} did not all run here."
+        some = "all " if outcome.some_s > FEW_S and len(names) > 1 else ""
+        return f"{who} did not {some}run here."
     times = [
         f"from {begin_s:.1f} s {'on' if end_s >= outcome.ends_s else f'to {end_s:.1f} s'}"
         for begin_s, end_s in outcome.served_here
@@ -79,21 +88,30 @@ def where(outcome: Outcome, policy: Policy) -> str:
 def of_a_standby(outcome: Outcome) -> list[str]:
     """The time without service, and with two."""
     told = []
+    if outcome.out_s > FEW_S:
+        told.append(f"The primary served nobody for {outcome.out_s:.1f} s.")
     if outcome.nobody_s is None:
         told.append(
             "How long nobody served cannot be known: for"
             f" {outcome.cut_off_s:.1f} s this host's own network was lost."
         )
-    elif outcome.away_s <= FEW_S:
-        told.append("The primary served all the time.")
-    else:
+    elif outcome.away_s > FEW_S:
         told.append(
-            f"The primary was away for {outcome.away_s:.1f} s; if it was dead then, nobody served"
-            f" for {outcome.nobody_s:.1f} s."
+            f"The primary was away for {outcome.away_s:.1f} s, dead or alive: if it was dead,"
+            f" nobody served for {outcome.nobody_s:.1f} s{if_alive(outcome)}."
         )
+    elif outcome.out_s > FEW_S:
+        told.append(f"Nobody served for {outcome.nobody_s:.1f} s.")
+    else:
+        told.append("The primary served all the time.")
     if outcome.both_s > FEW_S:
         told.append(f"For {outcome.both_s:.1f} s both hosts may have served.")
     return told
+
+
+def if_alive(outcome: Outcome) -> str:
+    both_s = outcome.perhaps_both_s
+    return f"; if it was alive, both hosts served for {both_s:.1f} s" if both_s > FEW_S else ""
 
 
 def of_a_guard(outcome: Outcome) -> list[str]:
@@ -103,5 +121,5 @@ def of_a_guard(outcome: Outcome) -> list[str]:
     if away_s <= FEW_S:
         return []
     return [
-        f"For {away_s:.1f} s they did not; whether the standby served then, no story here knows."
+        f"For {away_s:.1f} s they did not; what the standby did then, this story does not know."
     ]

@@ -43,7 +43,13 @@ LENGTHS: dict[
     "L": lambda policy: policy.lease.ttl_s if policy.lease else 0.0,
 }
 TERM = re.compile(rf"(\d+(?:\.\d+)?)?([{''.join(LENGTHS)}])?")
+USAGE = (
+    "policy KEY=VALUE..., services UNIT..., cable, witness, witnesses, role primary,"
+    " guard KEY=VALUE..., fence KEY=VALUE..., lease ttl=SECONDS,"
+    " service_check NAME [trigger] KEY=VALUE..."
+)
 ANCHORS = ("at", "after", "once")
+ANOTHER = "another configuration (--config), or another story"
 OPENINGS = (
     *("policy", "services", "cable", "witness", "witnesses", "booted", "role", "guard", "fence"),
     *("lease", "service_check", *ANCHORS),
@@ -223,7 +229,7 @@ def own_policy(words: Sequence[str], known: dict[str, Any]) -> dict[str, Any]:
         case ["service_check", name, *pairs]:
             return one_check_more(name, settings(pairs, OF_CHECK), known)
     one_of(OPENINGS)(words[0])
-    raise WordError(f"{words[0]!r} is not used like this", "see the how-to of simulate")
+    raise WordError(f"{words[0]!r} is not used like this", USAGE)
 
 
 def one_check_more(name: str, values: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
@@ -266,7 +272,13 @@ def missing(script: Script, policy: Policy) -> Iterator[Problem]:
         name for move in moves if move.pattern.startswith("list ") for name in move.values
     )
     leased = any(move.pattern == "lease ttl SECONDS" for move in moves)
+    last_s = 0.0
     for step in script.steps:
+        if step.anchor == "at" and step.moment:
+            if step.moment.seconds(policy) < last_s:
+                when = step.source.split()[1]
+                yield lacks(step, when, f"{when!r} is before the line above", "moments in order")
+            last_s = max(last_s, step.moment.seconds(policy))
         if step.phase and step.phase not in PHASES[policy.role]:
             what = f"no {policy.role} is ever {step.phase.value!r}"
             yield lacks(step, step.phase.value, what)
@@ -277,7 +289,6 @@ def missing(script: Script, policy: Policy) -> Iterator[Problem]:
                 yield lacks(step, move.words.split()[0], f"{move.words!r} cannot happen: {what}")
 
 
-def lacks(step: Step, word: str, what: str) -> Problem:
-    right = "another configuration (--config), or another story"
+def lacks(step: Step, word: str, what: str, right: str = ANOTHER) -> Problem:
     column = step.source.find(word) + 1
     return Problem(line=step.line, column=column, what=what, right=right, source=step.source)

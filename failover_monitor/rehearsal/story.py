@@ -42,6 +42,7 @@ class Scene:
     """Who could serve at one moment."""
 
     primary: bool  # it answers, and no service check of it fails
+    out: bool  # it serves nobody, for certain: it has no power, or answers and fails a check
     all_here: bool  # every service runs here
     some_here: bool  # at least one may: it runs, or has not stopped yet
     linked: bool  # our own network works
@@ -85,6 +86,7 @@ def scene_of(world: World) -> Scene:
     said = {SAYS.get(world.says.get(check.name, "passes")) for check in policy.service_checks}
     return Scene(
         primary=answers and Outcome.FAIL not in said,
+        out=world.dead or (answers and Outcome.FAIL in said),
         all_here=all(state in SERVES for state in listed),
         some_here=any(state not in AT_REST for state in listed),
         linked=world.plugged and world.network,

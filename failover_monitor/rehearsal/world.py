@@ -286,6 +286,7 @@ class World:
         self.now_s = 0.0
         self.hosts = {a: Host() for a in policy.watched}
         self.plugged = True  # our own port has carrier
+        self.dead = False  # the primary is, for sure: it lost its power, or was fenced
         self.network = True  # our own network carries what we send
         self.loss = 0.0  # of a whole echo
         self.latency_s = LATENCY_S
@@ -373,7 +374,7 @@ class World:
 
     def power_off(self) -> None:
         """The primary is fenced."""
-        self.fenced_s = self.now_s
+        self.fenced_s, self.dead = self.now_s, True
         for address in self.policy.primary:
             self.hosts[address].up = False
 
