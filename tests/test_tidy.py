@@ -59,7 +59,8 @@ MAY_IMPORT = {
     "loader": "model config",
     "monitor": "model detector contact decision table services protections"
     " events files probes status",
-    "daemon": "__init__ events files journal loader model monitor probes systemd",
+    "daemon": "__init__ events files journal loader model monitor probes protections systemd",
+    "dry_run": "daemon events files leases.keeper model monitor protections systemd units",
     "cli": "__init__ files",
     "console": "",
     "console.check": "config decision model timing",

@@ -26,7 +26,7 @@ from failover_monitor.model import (
     UnitSeen,
     Verb,
 )
-from failover_monitor.monitor import Monitor
+from failover_monitor.monitor import Monitor, Services
 from failover_monitor.protections import Protections
 from failover_monitor.rehearsal.toys import Store, Toy, toy_doors
 
@@ -318,7 +318,7 @@ class World:
         self.monitor = Monitor(
             self.policy,
             probe=self.wire,
-            services=self.systemd,
+            services=self.door(),
             recorder=self.recorder,  # type: ignore[arg-type]
             clock=lambda: self.now_s,
             slept=lambda: self.slept_s,
@@ -332,6 +332,10 @@ class World:
         if intent:
             self.monitor.resume(intent)
         self.monitor.turn()
+
+    def door(self) -> Services:
+        """What the monitor asks: systemd itself."""
+        return self.systemd
 
     def protections(self) -> Protections:
         """The production class; its doors lead to toys."""
