@@ -455,6 +455,14 @@ def test_a_story_that_goes_back_in_time_is_refused(run: Run, tmp_path: Path) -> 
     assert f"{path}:6:4: '5' is before the line above" in errors
 
 
+def test_a_story_that_would_take_for_ever_is_refused(run: Run, tmp_path: Path) -> None:
+    """Virtual time costs time, too."""
+    path = tmp_path / "own.txt"
+    path.write_text(f"{OWN}after 100000V end\n")
+    status, _, errors = run(str(path))
+    assert (status, "'100000V' is longer than a day" in errors) == (1, True)
+
+
 # The table of moves.
 
 

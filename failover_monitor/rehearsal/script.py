@@ -30,9 +30,9 @@ RULE = "----"
 PRIMARY, CABLE, GATEWAY, WITNESS = "198.51.100.2", "10.0.0.2", "198.51.100.1", "198.51.100.9"
 SECOND, STANDBY = "198.51.100.10", "198.51.100.3"
 LONG_AGO_S = -1000.0  # when the host booted, where the story does not say
-LENGTHS: dict[
-    str, Callable[[Policy], float]
-] = {  # letters of a moment: lengths of time that depend on the configuration
+DAY_S = 86400.0  # takes a quarter of a minute to play
+# Letters of a moment: lengths of time that depend on the configuration.
+LENGTHS: dict[str, Callable[[Policy], float]] = {
     "T": lambda policy: policy.interval_s,
     "V": lambda policy: policy.verdict_s,
     "D": lambda policy: policy.takeover_delay_s,
@@ -274,6 +274,9 @@ def missing(script: Script, policy: Policy) -> Iterator[Problem]:
     leased = any(move.pattern == "lease ttl SECONDS" for move in moves)
     last_s = 0.0
     for step in script.steps:
+        if step.moment and step.moment.seconds(policy) > DAY_S:
+            when = step.source.split()[1]
+            yield lacks(step, when, f"{when!r} is longer than a day", "at most 86400 s in one line")
         if step.anchor == "at" and step.moment:
             if step.moment.seconds(policy) < last_s:
                 when = step.source.split()[1]
