@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
@@ -24,6 +25,7 @@ from failover_monitor.model import (
     Fencing,
     LeasePolicy,
     Outcome,
+    Policy,
     Unit,
     UnitSeen,
     Verb,
@@ -188,6 +190,14 @@ def test_a_lease_is_never_acquired(caplog: pytest.LogCaptureFixture) -> None:
     assert caplog.messages == ["would acquire the lease 'p'", "would release the lease 'p'"]
     lease.close()
     assert lease.receive() == []
+
+
+def test_whatever_a_policy_lets_act_has_a_door_that_a_dry_run_closes() -> None:
+    """Who adds something to a policy that reaches the world must think of the dry run."""
+    parts = {name: str(kind) for name, kind in get_type_hints(Policy).items()}
+    acting = {name for name, kind in parts.items() if "Policy" in kind} - {"guard"}  # only numbers
+    assert acting == {"fence", "lease"}
+    assert {field.name for field in fields(Doors)} == {"runner", "fence", "engine"}
 
 
 def test_every_line_is_marked() -> None:
