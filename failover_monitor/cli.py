@@ -31,11 +31,31 @@ def main(arguments: list[str] | None = None) -> int:
     return status
 
 
-def parser() -> argparse.ArgumentParser:
+def of_configuration() -> argparse.ArgumentParser:
+    """Which configuration."""
     config = argparse.ArgumentParser(add_help=False)
     config.add_argument(
         "--config", type=Path, default=PATHS.config, metavar="PATH", help=f"default: {PATHS.config}"
     )
+    return config
+
+
+def of_dry_run() -> argparse.ArgumentParser:
+    """Whose files, for commands that read what was written."""
+    whose = argparse.ArgumentParser(add_help=False)
+    whose.add_argument(
+        "--dry-run",
+        dest="paths",
+        action="store_const",
+        const=PATHS.dry_run,
+        default=PATHS,
+        help="of the dry run, not of the monitor",
+    )
+    return whose
+
+
+def parser() -> argparse.ArgumentParser:
+    config, whose = of_configuration(), of_dry_run()
     top = argparse.ArgumentParser(
         prog="failover-monitor",
         description="Watches a primary host from its standby and moves systemd services between"
@@ -47,6 +67,13 @@ def parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", parents=[config], help="watch (systemd starts this)")
     run.add_argument("--debug", action="store_true", help="log each check")
+    run.add_argument(
+        "--dry-run",
+        dest="command",
+        action="store_const",
+        const="dry_run:run_command_line",
+        help="decide on real traffic, act on nothing, say what would have been done",
+    )
     run.set_defaults(command="daemon:run_command_line")
 
     check = commands.add_parser(
@@ -56,7 +83,7 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("--json", action="store_true")
     check.set_defaults(command="console.check:check")
 
-    status = commands.add_parser("status", parents=[config], help="how things stand")
+    status = commands.add_parser("status", parents=[config, whose], help="how things stand")
     status.add_argument("--json", action="store_true")
     status.set_defaults(command="console.status:status")
 
@@ -64,6 +91,20 @@ def parser() -> argparse.ArgumentParser:
     explain.add_argument("--mermaid", action="store_true", help="as a diagram")
     explain.add_argument("--guard", action="store_true", help="the table of the primary's guard")
     explain.set_defaults(command="console.check:explain")
+
+    simulate = commands.add_parser(
+        "simulate",
+        help="play a story: what would the monitor do?",
+    )
+    simulate.add_argument(
+        "scenario", nargs="?", metavar="SCENARIO|FILE", help="a name of --list, or a file"
+    )
+    simulate.add_argument(
+        "--config", type=Path, metavar="PATH", help=f"whose numbers; default: {PATHS.config}"
+    )
+    simulate.add_argument("--list", action="store_true", help="the shipped scenarios")
+    simulate.add_argument("--json", action="store_true")
+    simulate.set_defaults(command="console.simulate:simulate")
 
     failback = commands.add_parser(
         "failback", parents=[config], help="give the services back to a primary that answers"

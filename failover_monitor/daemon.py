@@ -7,10 +7,13 @@ lived with; what is truly a bug crashes, systemd restarts us, and looking again 
 import argparse
 import asyncio
 import gc
+import logging
 import os
 import signal
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +23,9 @@ from failover_monitor.files import Paths, Recorder, load_intent, take_lock
 from failover_monitor.journal import JournalHandler, notify
 from failover_monitor.loader import Loaded, UnansweredError, UnusableError, load_apart
 from failover_monitor.model import ARMED, Evidence, Policy
-from failover_monitor.monitor import Monitor
+from failover_monitor.monitor import Monitor, Services
 from failover_monitor.probes import KINDS, Probe, ProbeError
+from failover_monitor.protections import DOORS, Doors, Protections
 from failover_monitor.systemd import Systemd, boot_id, booted_s, boottime_s
 
 ALIVE_S = 4.0  # WATCHDOG=1 at most so often; with TURN_S well below WatchdogSec=10
@@ -30,12 +34,28 @@ FIRST_LOOK_S, HASTY_LOOK_S = 5.0, 0.5  # the latter when a deadline may already 
 NAG_S = 60.0  # a bad configuration is said again so often
 
 
+def as_it_is(systemd: Systemd, _changed: Callable[[], None]) -> Services:
+    return systemd
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hands:
+    """What a process acts with, and where its lines go; those of a dry run are in `dry_run`."""
+
+    journal: Callable[[], logging.Handler] = JournalHandler
+    services: Callable[[Systemd, Callable[[], None]], Services] = as_it_is
+    doors: Doors = DOORS
+
+
+REAL = Hands()
+
+
 def run_command_line(options: argparse.Namespace) -> int:
     """The command `run`."""
     return run(options.config, options.paths, debug=options.debug)
 
 
-def run(config_path: Path, paths: Paths, *, debug: bool = False) -> int:
+def run(config_path: Path, paths: Paths, *, debug: bool = False, hands: Hands = REAL) -> int:
     """Watch until stopped; gives the exit status."""
     try:
         lock = take_lock(paths.lock)
@@ -59,9 +79,9 @@ def run(config_path: Path, paths: Paths, *, debug: bool = False) -> int:
             paths.armed.unlink(missing_ok=True)  # nothing of ours runs: no reason for a reset
             return os.EX_CONFIG
         (config, probe), problem = last_good, str(error)
-    recorder = Recorder(paths, JournalHandler(), debug=debug)
+    recorder = Recorder(paths, hands.journal(), debug=debug)
     try:
-        daemon = Daemon(config_path, config.policy, probe, recorder)
+        daemon = Daemon(config_path, config.policy, probe, recorder, hands)
         if problem:
             daemon.complain(problem)
         else:
@@ -109,7 +129,9 @@ def new_probe(policy: Policy) -> Probe:
 class Daemon:
     """One process: its monitor, its door to systemd, and the signals."""
 
-    def __init__(self, config_path: Path, policy: Policy, probe: Probe, recorder: Recorder) -> None:
+    def __init__(
+        self, config_path: Path, policy: Policy, probe: Probe, recorder: Recorder, hands: Hands
+    ) -> None:
         self.config_path = config_path
         self.recorder = recorder
         self.stopping = asyncio.Event()
@@ -117,13 +139,14 @@ class Daemon:
         self.monitor = Monitor(
             policy,
             probe=probe,
-            services=self.systemd,
+            services=hands.services(self.systemd, self._changed),
             recorder=recorder,
             clock=boottime_s,
             slept=slept_s,
             boot_id=boot_id(),
             booted_s=booted_s(),
             alive=self._alive,
+            protections=Protections(policy, boottime_s, self._changed, doors=hands.doors),
         )
         self._reading = asyncio.Lock()
         self._problem = ""

@@ -15,7 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,22 +40,31 @@ class Paths:
     """Where everything is (README: what you will see); `root` moves all of it for tests."""
 
     root: Path = Path("/")
+    apart: str = ""  # a directory of its own, for whoever must not be taken for the monitor
+
+    @property
+    def dry_run(self) -> "Paths":
+        """Where a dry run leaves everything that the monitor leaves elsewhere."""
+        return replace(self, apart="dry-run")
 
     @property
     def state_word(self) -> Path:
+        if self.apart:
+            return self.run / "failover_monitor_state"
         return self.root / "var/run/failover_monitor_state"
 
     @property
     def log(self) -> Path:
-        return self.root / "var/log/failover_monitor.log"
+        """The lines of a dry run are on its standard output, and nobody would turn over a file."""
+        return Path(os.devnull) if self.apart else self.root / "var/log/failover_monitor.log"
 
     @property
     def run(self) -> Path:
-        return self.root / "run/failover-monitor"
+        return self.root / "run/failover-monitor" / self.apart
 
     @property
     def history(self) -> Path:
-        return self.root / "var/lib/failover-monitor"
+        return self.root / "var/lib/failover-monitor" / self.apart
 
     @property
     def config(self) -> Path:

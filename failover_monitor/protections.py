@@ -6,8 +6,8 @@ systemd and the probe they are asked and looked at; none of them is ever waited 
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from failover_monitor.health import Health
@@ -26,10 +26,29 @@ from failover_monitor.model import (
 PROOF_ROUNDS = 2  # a failure that no steady round has proven by then is none
 
 if TYPE_CHECKING:
-    from failover_monitor.checks.runner import Runner
-    from failover_monitor.fence import Fence
     from failover_monitor.leases import Engine
     from failover_monitor.leases.keeper import Keeper
+
+
+class Runner(Protocol):
+    """Asks the service checks."""
+
+    hurry: bool
+
+    def receive(self) -> list[CheckSeen]: ...
+    async def run(self) -> None: ...
+
+
+class Fence(Protocol):
+    """Switches the primary off for as long as that is wanted."""
+
+    @property
+    def seen(self) -> FenceSeen: ...
+    def want(self, wanted: bool) -> None: ...
+
+
+Clock = Callable[[], float]
+Changed = Callable[[], None]
 
 
 class Protections:
@@ -42,9 +61,11 @@ class Protections:
         changed: Callable[[], None],
         *,
         before: "Protections | None" = None,
+        doors: "Doors | None" = None,
     ) -> None:
-        """`before`: what an earlier policy had; parts that stay the same go on."""
+        """`before`: what an earlier policy had; parts that stay the same go on, as do its doors."""
         self.policy = policy
+        self.doors: Doors = doors or (before.doors if before else DOORS)
         self.health = Health(policy.service_checks)
         self.found: list[CheckSeen] = []  # since the last look
         self._unproven: list[CheckSeen] = []  # failures that wait for an answered echo
@@ -58,17 +79,18 @@ class Protections:
         if before and old and old.service_checks == policy.service_checks:
             self.runner, self.health = before.runner, before.health
         elif policy.service_checks:
-            self.runner = new_runner(policy, clock, changed)
+            self.runner = self.doors.runner(policy, clock, changed)
         if before and old and old.fence == policy.fence:
             self.fence = before.fence
         elif policy.fence:
-            self.fence = new_fence(policy.fence, clock, changed)
+            self.fence = self.doors.fence(policy.fence, clock, changed)
         if before and old and old.lease == policy.lease:
             self.keeper, self.engine = before.keeper, before.engine
             self.leased_since_s = before.leased_since_s
             self.lease_stop_s = before.lease_stop_s
         elif policy.lease:
-            self.keeper, self.engine = new_lease(policy.lease, clock(), changed)
+            self.keeper = new_keeper(policy.lease, clock())
+            self.engine = self.doors.engine(policy.lease, changed)
 
     async def run(self) -> None:
         """Keep the service checks going for ever."""
@@ -165,24 +187,37 @@ def path_of(check: ServiceCheck, policy: Policy) -> str:
     return host if host in policy.primary else ""
 
 
-def new_runner(policy: Policy, clock: Callable[[], float], changed: Callable[[], None]) -> "Runner":
+def new_runner(policy: Policy, clock: Clock, changed: Changed) -> Runner:
     from failover_monitor.checks.runner import Runner
 
     return Runner(policy.service_checks, clock, changed)
 
 
-def new_fence(
-    policy: FencePolicy, clock: Callable[[], float], changed: Callable[[], None]
-) -> "Fence":
+def new_fence(policy: FencePolicy, clock: Clock, changed: Changed) -> Fence:
     from failover_monitor.fence import Fence
 
     return Fence(policy, clock, changed)
 
 
-def new_lease(
-    policy: LeasePolicy, now_s: float, changed: Callable[[], None]
-) -> "tuple[Keeper, Engine]":
-    from failover_monitor.leases import KINDS
+def new_keeper(policy: LeasePolicy, now_s: float) -> "Keeper":
     from failover_monitor.leases.keeper import Keeper
 
-    return Keeper(policy, now_s), KINDS[policy.engine](policy, changed)
+    return Keeper(policy, now_s)
+
+
+def new_engine(policy: LeasePolicy, changed: Changed) -> "Engine":
+    from failover_monitor.leases import KINDS
+
+    return KINDS[policy.engine](policy, changed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doors:
+    """How checks, fence and lease reach the world; a rehearsal and a dry run have others."""
+
+    runner: Callable[[Policy, Clock, Changed], Runner] = new_runner
+    fence: Callable[[FencePolicy, Clock, Changed], Fence] = new_fence
+    engine: "Callable[[LeasePolicy, Changed], Engine]" = new_engine
+
+
+DOORS = Doors()

@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from failover_monitor.detector import HELD_REPEAT_S, QUIET_ROUNDS, QUIET_S, SAME_S, Detector
 from failover_monitor.events import Event, Kind
 from failover_monitor.model import Answer, Notice, Policy, Round, Told, Verdict
-from tests import story
+from failover_monitor.rehearsal import script, story
 from tests.world import RESTART_S, policy_of
 
 PRIMARY, CABLE, GATEWAY, WITNESS = "198.51.100.2", "10.0.0.2", "198.51.100.1", "198.51.100.9"
@@ -1084,7 +1084,7 @@ def takeover_s(life: str, *moves: str) -> float:
     lines = sorted((*life.split("\n"), *moves), key=moment)
     found = [
         (at_s, entry.sentence)
-        for at_s, entry in story.play(story.parse("\n".join(lines))).log
+        for at_s, entry in story.play(script.parse("\n".join(lines))).world.log
         if isinstance(entry, Event) and entry.kind is Kind.TRANSITION
     ]
     takeovers = [at_s for at_s, sentence in found if "-> takeover" in sentence]
@@ -1125,4 +1125,5 @@ def test_the_same_inputs_give_the_same_log() -> None:
             bench.run(500.0)
             logs.append((bench.told, bench.rounds))
         assert logs[0] == logs[1]
-    assert story.play(story.parse(CUT_OFF)).log == story.play(story.parse(CUT_OFF)).log
+    once, again = (story.play(script.parse(CUT_OFF)).world for _ in range(2))
+    assert once.log == again.log

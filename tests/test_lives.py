@@ -30,7 +30,8 @@ from failover_monitor.model import (
     Verb,
     Verdict,
 )
-from tests import story
+from failover_monitor.rehearsal import script, story
+from failover_monitor.rehearsal.moves import HOSTS, read_move
 from tests.world import World, policy_of
 
 LIVES = 300
@@ -117,10 +118,10 @@ class Life:
 
     def policy(self) -> Policy:
         rng = self.rng
-        addresses = [("198.51.100.2",), ("198.51.100.2", story.CABLE)]
+        addresses = [("198.51.100.2",), ("198.51.100.2", script.CABLE)]
         return policy_of(
             primary=addresses[rng.random() < 0.4],
-            references=(story.GATEWAY, story.WITNESS)[: rng.choice((1, 2))],
+            references=(script.GATEWAY, script.WITNESS)[: rng.choice((1, 2))],
             services=(A, B),
             interval_s=rng.choice((1.0, 3.0)),
             retry_interval_s=rng.choice((None, 0.5, 1.0)),
@@ -142,12 +143,12 @@ class Life:
     def perform(self, move: str) -> None:
         words = tuple(move.split())
         world = self.world
-        host = story.HOSTS.get(words[0])
+        absent = words[0] in HOSTS and not HOSTS[words[0]](world.policy)
         of_monitor = words[0] in ("reload", "list", "kill", "stop", "reboot", "freeze", "shutdown")
-        if (host and host not in world.hosts) or (of_monitor and world.monitor is None):
+        if absent or (of_monitor and world.monitor is None):
             return
         self.script.append(f"at {world.now_s:.6f} {move}")
-        story.perform(world, words)
+        read_move(move).perform(world)
         world.wake()
         self.check()
 
@@ -222,7 +223,7 @@ class Life:
         if world.systemd.host_stopping:
             self.perform("reboot 5")
             self.run(6.0)
-        hosts = [name for name, address in story.HOSTS.items() if address in world.hosts]
+        hosts = [name for name, addresses in HOSTS.items() if addresses(world.policy)]
         for move in (
             *self.amends(dead=dead),
             *("network back", "standby plugged", "loss 0", "latency 0.001", "systemd back"),
@@ -366,8 +367,8 @@ class GuardedLife(Life):
         return policy_of(
             role=Role.PRIMARY,
             primary=(),
-            standby=(story.STANDBY,),
-            references=(story.GATEWAY,),
+            standby=(script.STANDBY,),
+            references=(script.GATEWAY,),
             services=(A, B),
             guard=GuardPolicy(
                 deadline_s=rng.choice((2.0, 5.0)),

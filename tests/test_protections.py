@@ -19,7 +19,7 @@ from failover_monitor.model import (
     Verdict,
 )
 from failover_monitor.protections import Protections
-from tests.toys import OTHER, ToyProtections
+from failover_monitor.rehearsal.toys import OTHER
 from tests.world import World, policy_of
 
 LEASE = LeasePolicy(engine="toy", endpoints=(), name="pair", holder="us", ttl_s=15.0)
@@ -39,7 +39,7 @@ class Stage:
 
     def __init__(self, policy: Policy) -> None:
         self.world = World(policy)
-        self.protections = ToyProtections(self.world)
+        self.protections = self.world.protections()
         self.silent = False  # the primary leaves echoes unanswered
         self.proven_s = 0.0
 
@@ -47,7 +47,7 @@ class Stage:
         """A look every tenth of a second."""
         for _ in range(round(for_s * 10)):
             self.world.now_s = round(self.world.now_s + 0.1, 6)
-            for toy in self.protections.toys:
+            for toy in self.world.toys:
                 toy.advance()
             now_s = self.world.now_s
             self.proven_s = self.proven_s if self.silent else now_s

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import story
+from failover_monitor.rehearsal import script, story
 
 SCENARIOS = sorted((Path(__file__).parent / "scenarios").glob("*.txt"))
 
@@ -16,9 +16,11 @@ SCENARIOS = sorted((Path(__file__).parent / "scenarios").glob("*.txt"))
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
 def test_scenario(path: Path, request: pytest.FixtureRequest) -> None:
     """The story comes out as it is told."""
-    script, expected = story.read(path)
-    timeline = story.timeline(story.play(story.parse(script)))
+    text = path.read_text()
+    scenario = script.parse(text, path.name)
+    timeline = story.timeline(story.play(scenario).world)
     if request.config.getoption("--rewrite"):
-        path.write_text(script + story.RULE + timeline)
+        rule = f"{script.RULE}\n"
+        path.write_text(text.partition(rule)[0] + rule + timeline)
     else:
-        assert timeline == expected
+        assert timeline == scenario.expected

@@ -59,13 +59,23 @@ MAY_IMPORT = {
     "loader": "model config",
     "monitor": "model detector contact decision table services protections"
     " events files probes status",
-    "daemon": "__init__ events files journal loader model monitor probes systemd",
+    "daemon": "__init__ events files journal loader model monitor probes protections systemd",
+    "dry_run": "daemon events files leases.keeper model monitor protections systemd units",
     "cli": "__init__ files",
     "console": "",
     "console.check": "config decision model timing",
     "console.status": "files",
     "console.control": "files console.status",
     "console.records": "files",
+    "console.simulate": "config model rehearsal.moves rehearsal.outcome rehearsal.script"
+    " rehearsal.story",
+    "rehearsal": "",
+    "rehearsal.toys": "fence health leases.keeper model protections rehearsal.world",
+    "rehearsal.world": "events model monitor protections rehearsal.toys",
+    "rehearsal.moves": "model rehearsal.toys rehearsal.world",
+    "rehearsal.script": "model rehearsal.moves",
+    "rehearsal.story": "events model rehearsal.script rehearsal.toys rehearsal.world",
+    "rehearsal.outcome": "model rehearsal.story",
 }
 PURE = {
     "model": "dataclasses enum typing",

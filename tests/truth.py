@@ -28,12 +28,12 @@ from failover_monitor.model import (
 from failover_monitor.model import Answer as Reply
 from failover_monitor.monitor import Monitor
 from failover_monitor.protections import Protections
+from failover_monitor.rehearsal.toys import Toy, ToyFence, ToyRunner
 from failover_monitor.safety import Result
 from tests import pair_world
 from tests.pair_simulation import links_of
 from tests.pair_world import ADDRESSES, ENGINE, EVERYBODY, TICK_S, Clock, Managed
 from tests.safety_table import CABLE, GATEWAY, PRIMARY, STANDBY, WITNESS
-from tests.toys import Toy, ToyFence, ToyRunner
 
 PLACES = {PRIMARY: "P", CABLE: "C", STANDBY: "S", GATEWAY: "G", WITNESS: "W"}  # C: P's second card
 STEADY_S = 20.0  # all is well for so long before the fault
@@ -106,11 +106,11 @@ class Doors(Protections):
         if policy.service_checks:
             self.health = Health(policy.service_checks)
             runner = Runner(around, policy.service_checks)  # type: ignore[arg-type]
-            self.runner = runner  # type: ignore[assignment]
+            self.runner = runner
             host.toys.append(runner)
         if policy.fence:
             fence = ToyFence(around, policy.fence)  # type: ignore[arg-type]
-            self.fence = fence  # type: ignore[assignment]
+            self.fence = fence
             host.toys.append(fence)
 
 

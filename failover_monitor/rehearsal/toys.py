@@ -9,8 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from failover_monitor.fence import AGAIN_S, PAUSES_S
-from failover_monitor.health import Health
-from failover_monitor.leases.keeper import ANSWER_SHARE, Ask, Keeper, Reply, Wish
+from failover_monitor.leases.keeper import ANSWER_SHARE, Ask, Reply, Wish
 from failover_monitor.model import (
     INF,
     CheckSeen,
@@ -19,12 +18,13 @@ from failover_monitor.model import (
     Fencing,
     LeasePolicy,
     Outcome,
+    Policy,
     ServiceCheck,
 )
-from failover_monitor.protections import Protections
+from failover_monitor.protections import Changed, Clock, Doors
 
 if TYPE_CHECKING:
-    from tests.world import World
+    from failover_monitor.rehearsal.world import World
 
 CHECK_TAKES_S = 0.01
 HURRY_S = 1.0
@@ -71,6 +71,9 @@ class ToyRunner:
             for asked in self.asked:
                 asked.next_s = min(asked.next_s, self.world.now_s)
         self._hurry = hurry
+
+    async def run(self) -> None:
+        """Time passes in the world, which calls `advance`."""
 
     def receive(self) -> list[CheckSeen]:
         heard, self.heard = self.heard, []
@@ -217,25 +220,19 @@ class ToyEngine:
             self.coming = None
 
 
-class ToyProtections(Protections):
-    """The production class, with toys in the place of what touches the world."""
+def toy_doors(world: "World", toys: list[Toy]) -> Doors:
+    """Doors of the production class that lead to toys, each of which is added to `toys`."""
 
-    def __init__(self, world: "World") -> None:
-        policy = world.policy
-        bare = replace(policy, service_checks=(), fence=None, lease=None)
-        super().__init__(bare, lambda: world.now_s, lambda: None)
-        self.policy = policy
-        self.toys: list[Toy] = []
-        if policy.service_checks:
-            self.health = Health(policy.service_checks)
-            runner = ToyRunner(world, policy.service_checks)
-            self.runner = runner  # type: ignore[assignment]
-            self.toys.append(runner)
-        if policy.fence:
-            fence = ToyFence(world, policy.fence)
-            self.fence = fence  # type: ignore[assignment]
-            self.toys.append(fence)
-        if policy.lease:
-            self.engine = engine = ToyEngine(world, policy.lease)
-            self.keeper = Keeper(policy.lease, world.now_s)
-            self.toys.append(engine)
+    def runner(policy: Policy, _clock: Clock, _changed: Changed) -> ToyRunner:
+        toys.append(made := ToyRunner(world, policy.service_checks))
+        return made
+
+    def fence(policy: FencePolicy, _clock: Clock, _changed: Changed) -> ToyFence:
+        toys.append(made := ToyFence(world, policy))
+        return made
+
+    def engine(policy: LeasePolicy, _changed: Changed) -> ToyEngine:
+        toys.append(made := ToyEngine(world, policy))
+        return made
+
+    return Doors(runner=runner, fence=fence, engine=engine)
