@@ -73,6 +73,8 @@ TOLD = {
     Kind.SERVICE_CHECK,
     Kind.FLAPPING,
     Kind.GATED,
+    Kind.PAUSED,
+    Kind.OPERATOR,
 }
 
 
@@ -201,8 +203,10 @@ def perform(world: World, move: tuple[str, ...]) -> None:  # noqa: C901, one lin
             reload(world, read_protection(["lease", f"ttl={seconds}"], {}))
         case ["lease", how]:
             world.store.obey(how)
-        case ["ack"]:
-            world.recorder.paths.ack_request.asked = True
+        case [("ack" | "takeover" | "failback" | "resume") as order]:
+            world.recorder.ask(order)
+        case ["pause", seconds]:
+            world.recorder.pause_for(float(seconds))
         case ["cable", ("dark" | "lit") as how]:
             world.hosts[CABLE].reachable = how == "lit"
         case ["standby", ("unplugged" | "plugged") as how]:
@@ -225,8 +229,6 @@ def perform(world: World, move: tuple[str, ...]) -> None:  # noqa: C901, one lin
             world.suspend(float(seconds))
         case ["shutdown"]:
             world.systemd.host_stopping = True
-        case ["failback"]:
-            world.recorder.paths.failback_request.asked = True
         case ["reload", *pairs]:
             reload(world, dict(read_settings(list(pairs))))
         case ["list", *names]:

@@ -29,7 +29,8 @@ MAY_IMPORT = {
     "machine": "model table",
     "guard": "model table",
     "decision": "model table services machine guard",
-    "events": "model table",
+    "orders": "model",
+    "events": "model table orders",
     "units": "model",
     "status": "model detector contact",
     "probes": "model probes.icmp",
@@ -58,13 +59,13 @@ MAY_IMPORT = {
     "config": "model jsonc settings safety unit_files",
     "loader": "model config",
     "monitor": "model detector contact decision table services protections"
-    " events files probes status",
+    " events files orders probes status",
     "daemon": "__init__ events files journal loader model monitor probes systemd",
     "cli": "__init__ files",
     "console": "",
     "console.check": "config decision model timing",
     "console.status": "files",
-    "console.control": "files console.status",
+    "console.control": "files orders systemd console.status",
     "console.records": "files",
 }
 PURE = {
@@ -76,6 +77,7 @@ PURE = {
     "machine": "",
     "guard": "",
     "decision": "dataclasses",
+    "orders": "dataclasses enum json math typing",  # json for what files say
     "health": "collections.abc dataclasses",
     "safety": "collections.abc dataclasses enum math",
     "leases.keeper": "dataclasses enum math",
