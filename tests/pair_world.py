@@ -92,12 +92,11 @@ class Recorder:
         self.raised: set[str] = set()
         self.until_s: float | None = None
         self.document: dict[str, Any] | None = None
-        self.pause: str | None = None  # the file of an operator's pause
+        self.requests: dict[str, str] = {}  # what an operator has left, not taken yet
+        self.pause: str | None = None  # the file of an operator's pause; outlives a boot
 
     def take_request(self, order: str) -> str | None:
-        """Nobody asks for anything here."""
-        del order
-        return None
+        return self.requests.pop(order, None)
 
     def pause_text(self) -> str | None:
         return self.pause
@@ -168,6 +167,8 @@ class Lean(Monitor):
             self.services.host_stopping,
             now_s < until_s,
             self.orders.pause,
+            tuple(self.orders.pending),
+            self.state.by_hand,
         )
         if key == self._key and now_s < self._again_s:
             detector.told.clear()
@@ -195,6 +196,8 @@ class Lean(Monitor):
     def _settled_until_s(self) -> float:
         """Until when the next decision is this one, if nothing but time changes."""
         detector, policy, guard = self.detector, self.policy, self.policy.guard
+        if self.state.by_hand:  # an operator's claim is given up when nobody looks any more
+            return -INF
         match self.state.phase:
             case Phase.SERVING | Phase.ACTIVE:
                 return INF
