@@ -259,6 +259,14 @@ class Life:
             for name in hosts:
                 if name in ("primary", "cable"):
                     self.perform(f"{name} silent")
+        self.lets_go(hosts, dead=dead)
+        self.perform("ack")
+        self.run(CALM_S / 2)
+        self.rests(dead=dead)
+
+    def lets_go(self, hosts: list[str], *, dead: bool) -> None:
+        """What an operator has begun ends."""
+        world = self.world
         self.perform("resume")
         self.run(CALM_S / 2)
         if world.monitor and world.monitor.state.phase is Phase.CLAIM:  # an operator's, at last
@@ -268,9 +276,6 @@ class Life:
                 self.perform(f"{name} up")
             self.run(5.0)
             self.perform("failback")
-        self.perform("ack")
-        self.run(CALM_S / 2)
-        self.rests(dead=dead)
 
     def amends(self, *, dead: bool) -> tuple[str, ...]:
         """How a kind of life becomes well again."""
