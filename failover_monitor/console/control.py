@@ -12,6 +12,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,8 @@ def begin_pause(paths: Paths, span: str, reason: str) -> None:
     except PermissionError:
         raise
     except OSError as error:
+        with suppress(OSError):  # what was written of it
+            lasting.with_name(f".{lasting.name}.tmp").unlink()
         raise RefusedError(f"{lasting}: {error.strerror}; nothing has changed") from None
     if not locked(paths.lock):
         if volatile.parent.exists():
