@@ -403,7 +403,7 @@ class Monitor:
             fence=leased
             and not self.state.fenced
             and not self.services.host_stopping
-            and not self._seen.paused
+            and not (self._seen.paused or self._seen.listening)
             # To stand in for a silent primary goes on calling for a fence that has failed.
             and (phase is Phase.CLAIM or (phase in SERVING and down)),
             hurry=self.detector.suspicious or down or phase in SERVING,

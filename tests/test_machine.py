@@ -827,6 +827,17 @@ def test_a_lease_that_ends_stops_the_services_of_a_paused_host() -> None:
 # Settled: what ran here at boot.
 
 
+def test_what_runs_at_boot_is_stopped_after_a_pause() -> None:
+    """Until its end nothing is settled, and nothing is stopped."""
+    policy = policy_of(services=(A,))
+    state = PairState(phase=Phase.STANDBY)
+    seen = look("up running", 5.0, 1.0, paused="paused by bob")
+    held = decide(state, seen, policy)
+    assert (held.state.phase, held.effects, held.state.settled) == (Phase.STANDBY, (), False)
+    over = decide(held.state, look("up running", 9.0, 1.0), policy)
+    assert (over.state.phase, asked(over)) == (Phase.FAILBACK, [f"stop {A}"])
+
+
 def test_what_runs_at_boot_is_stopped_once() -> None:
     """Later starts are somebody's own doing, and reported only."""
     policy = policy_of(services=(A,))
