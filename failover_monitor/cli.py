@@ -106,13 +106,33 @@ def parser() -> argparse.ArgumentParser:
     simulate.add_argument("--json", action="store_true")
     simulate.set_defaults(command="console.simulate:simulate")
 
+    add_orders(commands, config)
+    return top
+
+
+def add_orders(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", config: argparse.ArgumentParser
+) -> None:
+    """What an operator may ask of the monitor."""
+    pause = commands.add_parser("pause", parents=[config], help="hands off for a while: watch only")
+    pause.add_argument("--for", dest="span", default="2h", help="30m, 1h 30min; default: 2h")
+    pause.set_defaults(command="console.control:pause")
+    resume = commands.add_parser("resume", parents=[config], help="end a pause now")
+    resume.set_defaults(command="console.control:resume")
+    takeover = commands.add_parser(
+        "takeover", parents=[config], help="serve here, although no evidence asks for it"
+    )
+    takeover.add_argument("--yes", action="store_true", help="the risk is known: do not ask")
+    takeover.set_defaults(command="console.control:takeover")
     failback = commands.add_parser(
         "failback", parents=[config], help="give the services back to a primary that answers"
     )
     failback.set_defaults(command="console.control:failback")
-
     ack = commands.add_parser(
         "ack", parents=[config], help="allow takeovers again after too many of them"
     )
     ack.set_defaults(command="console.control:ack")
-    return top
+    for command in (pause, resume, takeover, failback, ack):
+        command.add_argument(
+            "--reason", default="", required=command is pause, help="is recorded with your name"
+        )

@@ -86,6 +86,7 @@ def run(config_path: Path, paths: Paths, *, debug: bool = False, hands: Hands = 
             daemon.complain(problem)
         else:
             recorder.last_good_config(config.text)
+        recorder.recall_pause()
         if intent:
             daemon.resume(intent)
         asyncio.run(daemon.run())

@@ -9,6 +9,9 @@ How a turn is decided
    moves the pair to its target.  No row: the phase stays.
 3. WANTED says how the services should look in that phase; `starts` and `stops` ask for what is
    missing.  Asking is no book-keeping: the next look shows what came of it.
+
+While an operator has paused it only the rows of GO_ON are left, and nothing is asked: what must be
+stopped in time, because somebody counts on it, is stopped all the same.
 """
 
 from dataclasses import replace
@@ -16,6 +19,7 @@ from dataclasses import replace
 from failover_monitor import guard, machine
 from failover_monitor.model import (
     ARMED,
+    BY_HAND,
     ENDING,
     INF,
     SERVING,
@@ -33,9 +37,11 @@ from failover_monitor.model import (
     Verdict,
 )
 from failover_monitor.services import noted, remember, starts, stops
-from failover_monitor.table import WANTED, Facts, next_transition
+from failover_monitor.table import WANTED, Facts, all_at_rest, next_transition, time_over
 
 TABLES = {Role.STANDBY: machine.TABLE, Role.PRIMARY: guard.TABLE}
+GO_ON = (time_over, all_at_rest, machine.paused)  # conditions that hold during a pause, too
+PAUSED = {role: tuple(r for r in table if r.when in GO_ON) for role, table in TABLES.items()}
 TAKEOVERS_KEPT = 100
 
 
@@ -45,17 +51,20 @@ def decide(state: PairState, seen: Observation, policy: Policy) -> Decision:
     if state.flapping and seen.acknowledged:
         state = replace(state, flapping=False, takeovers=())
     state = fenced(state, seen)
-    transition = next_transition(TABLES[policy.role], Facts(state, seen, policy))
+    tables = PAUSED if seen.paused else TABLES
+    transition = next_transition(tables[policy.role], Facts(state, seen, policy))
     if transition:
         state = enter(state, transition, seen, policy)
+    if state.by_hand and state.phase in SERVING and seen.verdict is Verdict.DOWN:
+        state = replace(state, by_hand="")  # from now on it is a takeover like any other
     given_up = transition is not None and transition.source is Phase.CLAIM
     if not state.settled and not given_up and settled(state, seen):
         state = replace(state, settled=True)
     facts = Facts(state, seen, policy)
     match WANTED.get(state.phase):
-        case Verb.START if not seen.host_stopping and not seen.listening:
+        case Verb.START if not (seen.host_stopping or seen.listening or seen.paused):
             effects = tuple(starts(facts))
-        case Verb.STOP:
+        case Verb.STOP if policy.enforced or not seen.paused:
             effects = tuple(stops(facts))
         case _:
             effects = ()
@@ -65,7 +74,8 @@ def decide(state: PairState, seen: Observation, policy: Policy) -> Decision:
 def enter(state: PairState, transition: Transition, seen: Observation, policy: Policy) -> PairState:
     """What we remember when a phase begins: nothing of what the last one asked."""
     target = transition.target
-    state = replace(state, phase=target, since_s=seen.now_s)
+    by_hand = of_an_operator(state, transition, seen)
+    state = replace(state, phase=target, since_s=seen.now_s, by_hand=by_hand)
     if target in ENDING:
         state = replace(state, ending_s=ending_s(transition.source, seen))
     if target in SERVING and transition.source in SERVING:
@@ -75,6 +85,14 @@ def enter(state: PairState, transition: Transition, seen: Observation, policy: P
     if target is Phase.TAKEOVER:
         state = counted(state, seen.now_s, policy)
     return replace(state, services=tuple(Memory(memory.name) for memory in state.services))
+
+
+def of_an_operator(state: PairState, transition: Transition, seen: Observation) -> str:
+    """Whose takeover this is, from the wish until it is given back or given up."""
+    if transition.target not in (Phase.CLAIM, *SERVING):
+        return ""
+    asked = transition.because == BY_HAND and seen.takeover_asked
+    return asked or state.by_hand
 
 
 def ending_s(source: Phase, seen: Observation) -> float:
@@ -102,7 +120,7 @@ def fenced(state: PairState, seen: Observation) -> PairState:
 def settled(state: PairState, seen: Observation) -> bool:
     """What ran here at boot has been dealt with: from now on a start is somebody's own doing."""
     waits = state.phase is Phase.STANDBY and seen.verdict is not Verdict.UP
-    if waits or state.phase in (Phase.UNKNOWN, Phase.CLAIM):
+    if seen.paused or waits or state.phase in (Phase.UNKNOWN, Phase.CLAIM):
         return False
     return all(unit.state is not Unit.UNKNOWN for unit in seen.units)
 

@@ -173,7 +173,11 @@ class Detector:
 
     def suspended(self, slept_s: float, now_s: float) -> None:
         """Say that the host was suspended: what was in flight proves nothing."""
-        self._doubt(f"this host was suspended for {slept_s:.1f} s", now_s)
+        self.forget(f"this host was suspended for {slept_s:.1f} s", now_s)
+
+    def forget(self, why: str, now_s: float) -> None:
+        """Drop the evidence: a verdict needs fresh checks from now on."""
+        self._doubt(why, now_s)
         self._held = None
         self._grid_s = self._next_round_s = now_s
 

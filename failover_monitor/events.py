@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
+from failover_monitor import orders
 from failover_monitor.model import (
     ENDING,
     PATIENCE_S,
@@ -74,6 +75,8 @@ class Kind(Enum):
     GATED = "870aaa8e2c16499388e2562745b738a0"  # the guard holds the services back
     UNENFORCED = "6a5a6e067bab4c119f3d4f4f5903c74d"  # drop-ins of install.sh are missing
     INTENT_ENDED = "1b34308668564abcace39837a3f22306"  # a reboot ended a takeover
+    OPERATOR = "f755f050ec5f43feb0b5f9f53be14cc1"  # an operator asked: taken, done, dropped
+    PAUSED = "23d73ec276284a9eba96a24d98ba3218"  # an operator's pause: begun, lasting, ended
     SUMMARY = "a11eb831914e40f68acc77a4181cf38f"  # every ten minutes
 
 
@@ -124,16 +127,20 @@ def of_told(told: Told, *, near_miss_s: float, blind: bool) -> Event:
     return Event(kind, level, f"{words}: {told.why}", fields)
 
 
-def of_transition(transition: Transition, evidence: str) -> Event:
-    """A change of phase: its sentence, and the evidence behind it."""
+def of_order(told: orders.Told) -> Event:
+    """What became of an operator's wish."""
+    kind = Kind.PAUSED if told.paused else Kind.OPERATOR
+    level = INFO if told.calm and not told.paused else WARNING
+    return Event(kind, level, told.sentence, told.fields)
+
+
+def of_transition(transition: Transition, evidence: str, asker: dict[str, str]) -> Event:
+    """A change of phase: its sentence, the evidence behind it, and who asked for it, if any did."""
     source, target, because = transition.source, transition.target, transition.because
     serious = not {source, target} <= CALM
-    return Event(
-        Kind.TRANSITION,
-        WARNING if serious else INFO,
-        f"{source} -> {target}: {because}",
-        {"FROM": source.value, "TO": target.value, "BECAUSE": because, "EVIDENCE": evidence},
-    )
+    fields = {"FROM": source.value, "TO": target.value, "BECAUSE": because, "EVIDENCE": evidence}
+    level = WARNING if serious else INFO
+    return Event(Kind.TRANSITION, level, f"{source} -> {target}: {because}", fields | asker)
 
 
 def of_effect(effect: Effect, tries: int) -> Event:
@@ -186,8 +193,11 @@ def of_units(
     before: tuple[UnitSeen, ...],
     now: tuple[UnitSeen, ...],
     started: frozenset[str],
+    *,
+    paused: bool = False,
 ) -> Iterator[Event]:
     """What changed in the services between two looks; `started` are those that should run."""
+    again = "it is not started again while paused" if paused else "it is started again"
     old = {unit.name: unit.state for unit in before}
     for unit in now:
         last = old.get(unit.name)
@@ -196,7 +206,7 @@ def of_units(
         why = f" ({unit.why})" if unit.why else ""
         fields = {"UNIT": unit.name, "UNIT_STATE": unit.state.value, "WHY": unit.why}
         if unit.name in started and unit.state in DOWN and last is not Unit.UNKNOWN:
-            sentence = f"{unit.name} does not run: {unit.state}{why}; it is started again"
+            sentence = f"{unit.name} does not run: {unit.state}{why}; {again}"
             yield Event(Kind.SERVICE_FAILED, ERROR, sentence, fields)
         else:
             calm = unit.state in (Unit.STARTING, Unit.STOPPING)
@@ -235,10 +245,13 @@ def of_one_service(unit: UnitSeen, facts: Facts, passing: tuple[str, ...]) -> It
         sentence = f"possibly two active: {name} runs here while the primary answers"
         yield Kind.FOREIGN, CRITICAL, sentence
     elif phase in SERVING and runs and up and not (facts.policy.triggered and not well):
-        sentence = (
-            f"possibly two active: the primary answers and {name} runs here, failback is"
-            f" {facts.policy.failback}; give it back with: failover-monitor failback"
-        )
+        why = f"failback is {facts.policy.failback}; give it back with: failover-monitor failback"
+        if facts.seen.paused:
+            why = "failback is paused; end that with: failover-monitor resume"
+        elif facts.state.by_hand:
+            who = facts.state.by_hand
+            why = f"{who} took it over by hand; give it back with: failover-monitor failback"
+        sentence = f"possibly two active: the primary answers and {name} runs here, {why}"
         yield Kind.FAILBACK_WAITS, CRITICAL, sentence
     elif phase in ENDING and unit.state in STAYS:
         asked_s = memory_of(unit, facts.state).asked_s
@@ -253,6 +266,8 @@ def of_one_service(unit: UnitSeen, facts: Facts, passing: tuple[str, ...]) -> It
 def of_waiting(facts: Facts, lease_why: str) -> Iterator[Found]:
     """Why nobody serves although the primary is silent, or this host holds its services back."""
     state, seen, policy = facts.state, facts.seen, facts.policy
+    if seen.paused:
+        yield Kind.PAUSED, WARNING, f"{seen.paused}; no takeover will happen"
     down = seen.verdict is Verdict.DOWN and state.phase not in SERVING
     if down and seen.vetoes:
         yield Kind.VETO, WARNING, f"no takeover: {'; '.join(seen.vetoes)}"
@@ -268,13 +283,16 @@ def of_waiting(facts: Facts, lease_why: str) -> Iterator[Found]:
         waits = [f"lease: {lease_why}"] if seen.now_s >= seen.serve_until_s else []
         if policy.fence and not state.fenced and not waits:
             waits.append(f"fence: {fence.state}, {fence.why or 'no answer yet'}")
+        if state.by_hand and not waits:
+            waits.append("the guard of the primary")
         lasting = seen.now_s - state.since_s >= PATIENCE_S or fence.state is Fencing.FAILED
         level = CRITICAL if lasting else WARNING
         yield Kind.CLAIM, level, f"the takeover waits for {'; '.join(waits) or 'nothing more'}"
     if state.phase is Phase.GATED and waits_long and not seen.host_stopping:
         yield Kind.GATED, WARNING, f"the services are held back: {gated_by(facts, lease_why)}"
     delay_s = policy.takeover_delay_s - (seen.now_s - seen.verdict_since_s)
-    if down and delay_s > 0 and state.phase in CALM and not seen.vetoes:
+    held = seen.vetoes or seen.paused
+    if down and delay_s > 0 and state.phase in CALM and not held:
         yield Kind.CLAIM, WARNING, f"the takeover waits for takeover_delay ({delay_s:.0f} s more)"
 
 

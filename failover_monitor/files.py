@@ -78,13 +78,13 @@ class Paths:
     def lock(self) -> Path:
         return self.run / "lock"
 
-    @property
-    def failback_request(self) -> Path:
-        return self.run / "failback.request"
+    def request(self, order: str) -> Path:
+        """What an operator asks for; only root can leave it, and it is taken once."""
+        return self.run / f"{order}.request"
 
-    @property
-    def ack_request(self) -> Path:
-        return self.run / "ack.request"
+    def pause(self) -> tuple[Path, Path]:
+        """What holds now, and what a reboot leaves of it."""
+        return (self.run / "pause.json", self.history / "pause.json")
 
     @property
     def permit(self) -> Path:
@@ -136,6 +136,16 @@ def replace_file(path: Path, text: str, *, mode: int = 0o644) -> None:
     finally:
         os.close(descriptor)
     temporary.replace(path)
+
+
+def remove_if(path: Path, text: str | None) -> None:
+    """Remove a file that still says this.  Raises OSError."""
+    try:
+        found = path.read_text(errors="replace")
+    except FileNotFoundError:
+        return
+    if found == text:
+        path.unlink(missing_ok=True)
 
 
 def read_first(paths: Iterable[Path]) -> str | None:
@@ -329,6 +339,7 @@ class Recorder:
         self.paths = paths
         self.writer = Writer()
         self._word = ""
+        self._pause: tuple[tuple[int, int, int], str] | None = None  # as last read
         self._failing: set[Path] = set()
         self._files = (AppendHandler(paths.log), EventsHandler(paths.events))
         self._files[0].setFormatter(logging.Formatter(LOG_FORMAT))
@@ -379,6 +390,40 @@ class Recorder:
             return float(self.paths.serve_until.read_text())
         except (OSError, ValueError):
             return None
+
+    def take_request(self, order: str) -> str | None:
+        """Take what an operator has left, if there is something; nobody else will find it."""
+        path = self.paths.request(order)
+        try:
+            text = path.read_text(errors="replace")
+        except OSError:
+            return None
+        return text if self._attempt(path, path.unlink) else None
+
+    def pause_text(self) -> str | None:
+        """What the file of the pause in /run says; it is read again only when it is another."""
+        path = self.paths.pause()[0]
+        try:
+            found = path.stat()
+            stamp = (found.st_ino, found.st_mtime_ns, found.st_size)
+            if self._pause is None or self._pause[0] != stamp:
+                self._pause = stamp, path.read_text(errors="replace")
+        except OSError:
+            self._pause = None
+        return self._pause[1] if self._pause else None
+
+    def recall_pause(self) -> None:
+        """After a reboot a pause goes on; before anybody watches, for this may wait for a disk."""
+        volatile, lasting = self.paths.pause()
+        if not volatile.exists() and (text := read_first((lasting,))):
+            self._attempt(volatile, partial(replace_file, volatile, text))
+
+    def end_pause(self) -> None:
+        """Remove both files; but not a pause that somebody has begun meanwhile."""
+        volatile, lasting = self.paths.pause()
+        text = self._pause[1] if self._pause else None
+        self._attempt(volatile, partial(remove_if, volatile, text))
+        self.writer.submit(partial(self._attempt, lasting, partial(remove_if, lasting, text)))
 
     def last_good_config(self, text: str) -> None:
         self._keep(self.paths.last_good_config(), text, mode=0o640)

@@ -68,6 +68,12 @@ class Health:
         if verdict is not self._service[0]:
             self._service = verdict, now_s
 
+    def forget(self, now_s: float) -> None:
+        """Count failures anew: a dead service needs fresh ones."""
+        for record in self._records.values():
+            record.failures = 0
+        self._service = self._judged()[0], now_s
+
     def vetoes(self, silent_since_s: float) -> tuple[str, ...]:
         """Who says that the primary lives although it does not answer echoes since that moment.
 

@@ -7,6 +7,7 @@ and what should happen is returned, not done (`decision.decide`).
 """
 
 from failover_monitor.model import (
+    BY_HAND,
     Failback,
     Fencing,
     Foreign,
@@ -104,15 +105,61 @@ def fenced(facts: Facts) -> bool:
 
 def spoken_for(facts: Facts) -> bool:
     """The primary answers, or its service does, after all."""
+    if by_hand(facts):
+        return False
     alive = facts.seen.verdict is Verdict.UP and facts.seen.service is not Verdict.DOWN
     return alive or (facts.seen.verdict is Verdict.DOWN and bool(facts.seen.vetoes))
+
+
+# Does an operator want it?
+
+
+def paused(facts: Facts) -> bool:
+    return facts.seen.paused != ""
+
+
+def takeover_asked(facts: Facts) -> bool:
+    """Whatever the evidence says, and also when too many takeovers hold the next one."""
+    return facts.seen.takeover_asked != "" and not facts.seen.host_stopping
+
+
+def asked_and_sure(facts: Facts) -> bool:
+    return takeover_asked(facts) and sure_by_hand(facts)
+
+
+def by_hand_and_sure(facts: Facts) -> bool:
+    return by_hand(facts) and sure_by_hand(facts)
+
+
+def by_hand(facts: Facts) -> bool:
+    """An operator's claim, while somebody still looks."""
+    waited_s = facts.seen.now_s - facts.state.since_s
+    return facts.state.by_hand != "" and waited_s < facts.policy.by_hand_limit_s
+
+
+def sure_by_hand(facts: Facts) -> bool:
+    """Fence, lease and the guard of a silent primary have their say all the same."""
+    ready = fenced(facts) and guard_done(facts)
+    return ready and not time_over(facts) and not facts.seen.host_stopping
+
+
+def guard_done(facts: Facts) -> bool:
+    """A primary that is silent has been so for as long as its guard needs."""
+    if facts.policy.guard is None or facts.seen.verdict is not Verdict.DOWN or facts.state.fenced:
+        return True
+    return facts.seen.now_s - facts.seen.verdict_since_s >= facts.policy.takeover_delay_s
+
+
+def cut_off(facts: Facts) -> bool:
+    return primary_unknown(facts) and not by_hand(facts)
 
 
 # Is it back?
 
 
 def primary_back(facts: Facts) -> bool:
-    if not healthy(facts):
+    """One that was never away does not come back: what an operator moved stays."""
+    if facts.state.by_hand or not healthy(facts):
         return False
     match facts.policy.failback:
         case Failback.AUTO:
@@ -163,27 +210,33 @@ def foreign_unwanted(facts: Facts) -> bool:
 TABLE = (
     Row(Phase.UNKNOWN, primary_down, Phase.TAKEOVER, "the primary does not answer"),
     Row(Phase.UNKNOWN, primary_gone, Phase.CLAIM, "first make sure that the primary is gone"),
+    Row(Phase.UNKNOWN, asked_and_sure, Phase.TAKEOVER, BY_HAND),
+    Row(Phase.UNKNOWN, takeover_asked, Phase.CLAIM, BY_HAND),
     Row(Phase.UNKNOWN, running_at_boot, Phase.FAILBACK, "services ran here before the first look"),
     Row(Phase.UNKNOWN, primary_up, Phase.STANDBY, "the primary answers"),
     #
     Row(Phase.STANDBY, primary_down, Phase.TAKEOVER, "the primary stopped answering"),
     Row(Phase.STANDBY, service_down, Phase.TAKEOVER, "the primary's service is dead"),
     Row(Phase.STANDBY, primary_gone, Phase.CLAIM, "first make sure that the primary is gone"),
+    Row(Phase.STANDBY, asked_and_sure, Phase.TAKEOVER, BY_HAND),
+    Row(Phase.STANDBY, takeover_asked, Phase.CLAIM, BY_HAND),
     Row(Phase.STANDBY, primary_unknown, Phase.UNKNOWN, "our own network does not answer"),
     Row(Phase.STANDBY, running_at_boot, Phase.FAILBACK, "services ran here before the first look"),
     Row(Phase.STANDBY, foreign_unwanted, Phase.FAILBACK, "somebody started a service here"),
     #
+    Row(Phase.CLAIM, paused, Phase.UNKNOWN, "an operator paused it"),
+    Row(Phase.CLAIM, by_hand_and_sure, Phase.TAKEOVER, BY_HAND),
     Row(Phase.CLAIM, gone_for_sure, Phase.TAKEOVER, "the primary is sure to serve no more"),
     Row(Phase.CLAIM, spoken_for, Phase.STANDBY, "the primary, or its service, answers after all"),
-    Row(Phase.CLAIM, primary_unknown, Phase.UNKNOWN, "our own network does not answer"),
+    Row(Phase.CLAIM, cut_off, Phase.UNKNOWN, "our own network does not answer"),
     #
     Row(Phase.TAKEOVER, time_over, Phase.FAILBACK, "our lease is running out"),
-    Row(Phase.TAKEOVER, operator_asked, Phase.FAILBACK, "an operator asked for it"),
+    Row(Phase.TAKEOVER, operator_asked, Phase.FAILBACK, BY_HAND),
     Row(Phase.TAKEOVER, primary_back, Phase.FAILBACK, "the primary came back first"),
     Row(Phase.TAKEOVER, all_running, Phase.ACTIVE, "all services run here"),
     #
     Row(Phase.ACTIVE, time_over, Phase.FAILBACK, "our lease is running out"),
-    Row(Phase.ACTIVE, operator_asked, Phase.FAILBACK, "an operator asked for it"),
+    Row(Phase.ACTIVE, operator_asked, Phase.FAILBACK, BY_HAND),
     Row(Phase.ACTIVE, primary_back, Phase.FAILBACK, "the primary is back"),
     Row(Phase.ACTIVE, one_not_running, Phase.TAKEOVER, "a service stopped"),
     #

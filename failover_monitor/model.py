@@ -70,12 +70,14 @@ class Unit(StrEnum):
 RUNS = frozenset({Unit.RUNNING, Unit.STARTING})  # serves, or is about to
 AT_REST = frozenset({Unit.STOPPED, Unit.FAILED, Unit.FINISHED})  # serves nobody
 INF = float("inf")
+BY_HAND = "an operator asked for it"
 RHO = 1e-3  # two clocks run apart by at most this; crystals 1e-4, NTP slews by 5e-4
 SLACK_S = 2.0  # eps: a late turn, or two restarts of this process
 ROUND_TRIP_S = 0.1  # d: the longest round trip that the inequalities allow for
 RENEWALS = 6  # of a lease in one term: so many may be lost in a row, less two
 KILL_BEFORE_S = 1.0  # so long before the stop limit what still runs is killed
 GUARD_INTERVAL_S = 0.5  # between two echo rounds of the guard
+BY_HAND_S = 60.0  # an operator still looks
 PATIENCE_S = 10.0  # a service that changes for longer is told of, and the next one is asked
 
 
@@ -257,6 +259,12 @@ class Policy:
         return self.fence is not None and self.fence.on_failure is FenceFailure.HOLD
 
     @property
+    def by_hand_limit_s(self) -> float:
+        """So long an operator's takeover waits for fence and lease before it is given up."""
+        fence_s = self.fence.timeout_s * (self.fence.retries + 1) if self.fence else 0.0
+        return BY_HAND_S + fence_s + self.takeover_delay_s
+
+    @property
     def waits_for_guard(self) -> bool:
         """After a fence that failed, the takeover delay makes sure of the primary."""
         return self.fence is not None and not self.fence_holds
@@ -378,6 +386,7 @@ class PairState:
     takeovers: tuple[float, ...] = ()  # when the latest ones began
     flapping: bool = False  # too many of them: none before an operator's `ack`
     fenced: bool = False  # the primary was switched off, and has not answered since
+    by_hand: str = ""  # who asked for this takeover, while no evidence has made it an ordinary one
     ending_s: float = 0.0  # when the present stop should have begun
     services: tuple[Memory, ...] = ()
     leaving: tuple[str, ...] = ()  # taken off the list while they ran here: ours to stop
@@ -394,6 +403,8 @@ class Observation:
     units: tuple[UnitSeen, ...] = ()
     host_stopping: bool = False  # systemd is stopping or in maintenance: start nothing
     failback_asked: bool = False  # an operator asked for it
+    takeover_asked: str = ""  # by whom; "" = nobody asks now
+    paused: str = ""  # hands off, in an operator's words; "" = no
     acknowledged: bool = False  # an operator has seen that it flaps
     listening: bool = False  # this process is new, and has not heard whether the primary is back
     vetoes: tuple[str, ...] = ()  # why a silent primary may yet serve

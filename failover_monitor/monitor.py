@@ -41,6 +41,7 @@ from failover_monitor.model import (
     Verb,
     Verdict,
 )
+from failover_monitor.orders import Boot, Order, Orders
 from failover_monitor.probes import Probe
 from failover_monitor.protections import Protections
 from failover_monitor.services import next_due_s
@@ -127,6 +128,7 @@ class Monitor:
         self._status_due_s = self._status_written_s = now_s
         self._summary_due_s = now_s + SUMMARY_S
         self._told_of = ToldOf()
+        self.orders = Orders(Boot(boot_id, booted_s), policy.role)
         self._by_the_wall: dict[float, float] = {}  # takeovers
         self._attention: set[tuple[object, ...]] = set()
         self._attention_due_s = 0.0
@@ -161,6 +163,7 @@ class Monitor:
             services=memories,
             fenced=intent.get("fenced", False),
             ending_s=intent.get("ending_s", 0.0),
+            by_hand=intent.get("by_hand", "") if serving else "",
         )
         if phase not in KEPT or intent.get("role", Role.STANDBY) != self.policy.role:
             state = replace(state, phase=Phase.UNKNOWN)
@@ -248,6 +251,7 @@ class Monitor:
             self._turned_s + turn_s,
             self.detector.due_s,
             self.protections.due_s,
+            self.orders.due_s,
             next_due_s(self.state, self._seen, self.policy),
         )
 
@@ -284,6 +288,7 @@ class Monitor:
         slept_s, self._slept_s = self.slept() - self._slept_s, self.slept()
         if slept_s > SLEPT_S:
             self.detector.suspended(slept_s, now_s)
+        self._heed_operator(now_s)
         arrived, self._arrived = [*self._arrived, *self.probe.receive()], []
         for answer in arrived:
             if answer.address in self.policy.primary and not answer.error:
@@ -297,10 +302,25 @@ class Monitor:
         silent = self.detector.suspicious or self.detector.verdict is not Verdict.UP
         self.protections.look(now_s, proven=self._proven, silent=silent)
 
+    def _heed_operator(self, now_s: float) -> None:
+        """Take what an operator has left.  After a pause nothing that was seen in it counts."""
+        recorder, operator, wall_s = self.recorder, self.orders, self.wall()
+        for order in Order:
+            if (text := recorder.take_request(order)) is not None:
+                operator.take(order, text, wall_s)
+        if operator.heed(recorder.pause_text(), now_s, wall_s):
+            recorder.end_pause()
+        ended, operator.ended = operator.ended, False
+        if ended and isinstance(self.detector, Detector):
+            self.detector.forget("the pause is over", now_s)
+            self.protections.forget(now_s)
+            # Who serves goes on; but starts nothing that a primary which is back may have by now.
+            self._listens_until_s = max(self._listens_until_s, now_s + self.policy.verdict_s)
+
     def observe(self, now_s: float) -> Observation:
         """All that the machine is told."""
         detector, protections = self.detector, self.protections
-        requests, health = self.recorder.paths, protections.health
+        operator, health = self.orders, protections.health
         service, service_since_s, _ = health.service
         silent = detector.verdict is Verdict.DOWN and self.policy.role is Role.STANDBY
         leased = self.policy.role is Role.PRIMARY and self.policy.lease is not None
@@ -313,9 +333,11 @@ class Monitor:
             host_stopping=self.services.host_stopping,
             failback_asked=self.state.phase in SERVING
             and detector.verdict is Verdict.UP
-            and requests.failback_request.exists(),
+            and Order.FAILBACK in operator.pending,
+            takeover_asked=operator.asked(Order.TAKEOVER),
+            paused=operator.pause.words if operator.pause else "",
             listening=now_s < self._listens_until_s and detector.verdict is not Verdict.UP,
-            acknowledged=self.state.flapping and requests.ack_request.exists(),
+            acknowledged=self.state.flapping and Order.ACK in operator.pending,
             vetoes=health.vetoes(self._answered_s) if silent else (),
             service=service,
             service_since_s=service_since_s,
@@ -337,11 +359,12 @@ class Monitor:
     def record(self, decision: Decision, seen: Observation) -> None:
         """Write down what was seen and decided, before anything acts on it."""
         before, self.state = self.state, decision.state
+        self._tell_orders()
         self._tell_evidence()
         self._tell_protections(seen)
         ours = before.phase in (*SERVING, Phase.OPENING) and not seen.host_stopping
         started = frozenset(self.policy.services if ours else ())
-        for event in events.of_units(self._units, seen.units, started):
+        for event in events.of_units(self._units, seen.units, started, paused=bool(seen.paused)):
             self._tell(event)
         if self._units != seen.units or decision.transition:
             self._status_due_s = seen.now_s
@@ -361,16 +384,12 @@ class Monitor:
         """Ask for what should be; the next look shows what came of it."""
         for effect in decision.effects:
             self.services.ask(effect)
-        phase, requests, verdict = self.state.phase, self.recorder.paths, self.detector.verdict
+        phase = self.state.phase
         self.detector.serve(phase in SERVING, self.clock())
         self._want(phase)
-        if verdict is not Verdict.UP:  # a wish to fail back ends with its reason
-            requests.failback_request.unlink(missing_ok=True)
-        if not self.state.flapping:
-            requests.ack_request.unlink(missing_ok=True)
+        self.orders.settle(decision.transition, self.state, self._seen)
         if decision.transition and phase not in SERVING:
             self.services.watch(self._watched())
-            requests.failback_request.unlink(missing_ok=True)
 
     def _want(self, phase: Phase) -> None:
         """What should protect us in this phase.  The lease comes first: who has it may fence."""
@@ -384,6 +403,7 @@ class Monitor:
             fence=leased
             and not self.state.fenced
             and not self.services.host_stopping
+            and not (self._seen.paused or self._seen.listening)
             # To stand in for a silent primary goes on calling for a fence that has failed.
             and (phase is Phase.CLAIM or (phase in SERVING and down)),
             hurry=self.detector.suspicious or down or phase in SERVING,
@@ -401,6 +421,13 @@ class Monitor:
 
     def _tell(self, event: Event) -> None:
         self.recorder.tell(event)
+
+    def _tell_orders(self) -> None:
+        """What an operator asked for, and what became of it."""
+        told, self.orders.told = self.orders.told, []
+        for found in told:
+            self._tell(events.of_order(found))
+            self._status_due_s = 0.0  # who asked waits for it
 
     def _tell_protections(self, seen: Observation) -> None:
         """What service checks, fence and lease have had to say."""
@@ -431,7 +458,8 @@ class Monitor:
             self._status_due_s = min(self._status_due_s, self._status_written_s + STATUS_SOON_S)
 
     def _tell_transition(self, transition: Transition) -> None:
-        self._tell(events.of_transition(transition, self.status.why))
+        asker = self.orders.fields(transition)
+        self._tell(events.of_transition(transition, self.status.why, asker))
 
     def _keep_intent(self) -> None:
         """Keep what the next process must know; only a change is written."""
@@ -443,6 +471,7 @@ class Monitor:
             "since_s": state.since_s,
             "flapping": state.flapping,
             "fenced": state.fenced,
+            "by_hand": state.by_hand,
             "ending_s": state.ending_s,
             "takeovers": self._takeovers_by_the_wall(),
             "settled": state.settled,
@@ -505,6 +534,7 @@ class Monitor:
     def _keep_current(self, now_s: float) -> None:
         """Keep status, summary and systemd up to date."""
         line = self.status.line(self.policy.role, self.state, self.detector.verdict, self._units)
+        self._tell_orders()
         self._tell_attention(now_s)
         if now_s >= self._summary_due_s:
             self._summary_due_s = now_s + SUMMARY_S
@@ -515,6 +545,7 @@ class Monitor:
             self._status_due_s, self._status_written_s = now_s + STATUS_S, now_s
             self.recorder.status(
                 self.status.document(now_s, self.policy, self.state, self.detector, self._units)
+                | self.orders.document()
             )
         begun = self.policy.enforced and self.state.phase in ENDING and self.state.since_s == now_s
         self._alive(line, self.trusted, begun)
@@ -539,7 +570,7 @@ class Monitor:
         if found and now_s >= self._attention_due_s:
             self._attention_due_s = now_s + ATTENTION_S
             for event in found:
-                if event.kind is not Kind.SERVICE_FAILED:  # told when it fails
+                if event.kind not in (Kind.SERVICE_FAILED, Kind.PAUSED):  # told when they begin
                     self._tell(event)
 
 

@@ -142,6 +142,11 @@ class Protections:
             else:
                 self._unproven.append(seen)
 
+    def forget(self, now_s: float) -> None:
+        """What service checks have failed until now is no evidence."""
+        self._unproven = []
+        self.health.forget(now_s)
+
     def _keep_time(self, keeper: "Keeper", now_s: float) -> None:
         """A lease that is gone ended now, at the latest: what runs on it must begin to stop."""
         if not keeper.held(now_s):

@@ -150,6 +150,8 @@ class Status:
             "mute_references": list(detector.mute_references),
             "suspicious": detector.suspicious,
             "flapping": state.flapping,
+            "by_hand": state.by_hand,
+            "protections": [n for n in ("guard", "fence", "lease") if getattr(policy, n)],
             "failed_checks": detector.failed_checks,
             "next_check_s": round(max(0.0, detector.due_s - now_s), 3),
             "primary": [path(address) for address in policy.primary],

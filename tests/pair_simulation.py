@@ -6,6 +6,7 @@ one timeline; the script ends in calm, and the pair must come to rest with one s
 `--seed N --count 1 --trace` plays one of them again and tells it.
 """
 
+import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -241,6 +242,28 @@ def pause(world: World, fault: Fault) -> Ending:
     return None
 
 
+def hold(world: World, fault: Fault) -> Ending:
+    """An operator pauses the standby, for so long."""
+    host = world.hosts[fault.who]
+    at_s = host.now_s()
+    boot = {"boot_id": str(host.boot), "began_s": at_s, "until": "later"}
+    request = {"by": "alice", "at_s": at_s, "reason": "a test", "length_s": fault.amount}
+    host.recorder.pause = json.dumps(request | boot)
+    return None
+
+
+def seize(world: World, fault: Fault) -> Ending:
+    """An operator takes over by hand; and gives it back at the end."""
+    host = world.hosts[fault.who]
+
+    def ask(order: str) -> None:
+        wish = {"by": "alice", "at_s": host.now_s(), "reason": "a test"}
+        host.recorder.requests[order] = json.dumps(wish)
+
+    ask("takeover")
+    return lambda: ask("failback")
+
+
 def suspend(world: World, fault: Fault) -> Ending:
     if world.hosts[fault.who].up:
         world.hosts[fault.who].pause(fault.amount, clock=True)
@@ -330,6 +353,8 @@ DEEDS: dict[str, Callable[[World, Fault], Ending]] = {
     "starve": starve,
     "pause": pause,
     "suspend": suspend,
+    "hold": hold,
+    "seize": seize,
     "slow": slow,
     "stubborn": stubborn,
     "immortal": immortal,

@@ -77,18 +77,9 @@ class Managed:
 
 
 class Paths:
-    """Names of the files that mean something by being there; nobody asks for anything here."""
+    """Names of the files that mean something by being there."""
 
     permit, armed = "permit", "armed"
-
-    def __init__(self) -> None:
-        self.failback_request = self.ack_request = self
-
-    def exists(self) -> bool:
-        return False
-
-    def unlink(self, *, missing_ok: bool) -> None:
-        del missing_ok
 
 
 class Recorder:
@@ -101,6 +92,17 @@ class Recorder:
         self.raised: set[str] = set()
         self.until_s: float | None = None
         self.document: dict[str, Any] | None = None
+        self.requests: dict[str, str] = {}  # what an operator has left, not taken yet
+        self.pause: str | None = None  # the file of an operator's pause; outlives a boot
+
+    def take_request(self, order: str) -> str | None:
+        return self.requests.pop(order, None)
+
+    def pause_text(self) -> str | None:
+        return self.pause
+
+    def end_pause(self) -> None:
+        self.pause = None
 
     def flag(self, name: str, *, raised: bool) -> None:
         (self.raised.add if raised else self.raised.discard)(name)
@@ -164,6 +166,9 @@ class Lean(Monitor):
             self.protections.leased_since_s,
             self.services.host_stopping,
             now_s < until_s,
+            self.orders.pause,
+            tuple(self.orders.pending),
+            self.state.by_hand,
         )
         if key == self._key and now_s < self._again_s:
             detector.told.clear()
@@ -191,6 +196,8 @@ class Lean(Monitor):
     def _settled_until_s(self) -> float:
         """Until when the next decision is this one, if nothing but time changes."""
         detector, policy, guard = self.detector, self.policy, self.policy.guard
+        if self.state.by_hand:  # an operator's claim is given up when nobody looks any more
+            return -INF
         match self.state.phase:
             case Phase.SERVING | Phase.ACTIVE:
                 return INF

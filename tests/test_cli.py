@@ -302,7 +302,7 @@ def test_status_of_a_monitor_that_flaps(running: Paths, capsys: pytest.CaptureFi
 def test_status_of_an_older_version(running: Paths, capsys: pytest.CaptureFixture[str]) -> None:
     """The program is new already, the process that writes is not."""
     document = leave_status(running)
-    for key in ("role", "standby", "flapping", "mute_references"):
+    for key in ("role", "standby", "flapping", "mute_references", "by_hand"):
         del document[key]
     running.status.write_text(json.dumps(document))
     assert cli.main(["status"]) == FINE
@@ -310,88 +310,6 @@ def test_status_of_an_older_version(running: Paths, capsys: pytest.CaptureFixtur
     assert cli.main(["status", "--json"]) == FINE
     assert cli.main(["ack"]) == TROUBLE
     assert cli.main(["failback"]) == TROUBLE
-
-
-# failback and ack
-
-
-def test_a_primary_has_nothing_to_give_back(
-    running: Paths, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Who asks there is on the wrong host."""
-    leave_status(running, phase=Phase.SERVING, policy=GUARDED)
-    assert cli.main(["failback"]) == TROUBLE
-    assert "this host is the primary" in capsys.readouterr().err
-    assert not running.failback_request.exists()
-
-
-@pytest.mark.parametrize(
-    ("flapping", "status", "words"),
-    [(False, TROUBLE, "takeovers are not held"), (True, FINE, "asked for")],
-)
-def test_takeovers_are_allowed_again_when_they_are_held(
-    running: Paths,
-    capsys: pytest.CaptureFixture[str],
-    flapping: bool,
-    status: int,
-    words: str,
-) -> None:
-    """It leaves a request, which the monitor takes; else it says why not."""
-    leave_status(running, flapping=flapping)
-    assert cli.main(["ack"]) == status
-    told = capsys.readouterr()
-    assert words in told.out + told.err
-    assert running.ack_request.exists() is flapping
-
-
-def test_an_ack_without_a_monitor(paths: Paths, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nobody would take the request, whatever the last one left."""
-    leave_status(paths, flapping=True)
-    assert cli.main(["ack"]) == NOT_RUNNING
-    assert "not running" in capsys.readouterr().err
-    assert not paths.ack_request.exists()
-
-
-def test_an_ack_that_cannot_be_left(running: Paths, capsys: pytest.CaptureFixture[str]) -> None:
-    """Only root may, and a full disk may not: one line says it."""
-    leave_status(running, flapping=True)
-    (running.run / ".ack.request.tmp").mkdir()
-    assert cli.main(["ack"]) == TROUBLE
-    told = capsys.readouterr().err
-    assert told.startswith("cannot acknowledge: ")
-    assert told.count("\n") == 1
-
-
-@pytest.mark.parametrize(
-    ("phase", "verdict", "status", "words"),
-    [
-        (Phase.STANDBY, Verdict.UP, TROUBLE, "the phase is standby"),
-        (Phase.ACTIVE, Verdict.DOWN, TROUBLE, "the primary does not answer"),
-        (Phase.ACTIVE, Verdict.UP, FINE, "asked for"),
-        (Phase.TAKEOVER, Verdict.UP, FINE, "asked for"),
-    ],
-)
-def test_failback_is_asked_for_when_it_makes_sense(
-    running: Paths,
-    capsys: pytest.CaptureFixture[str],
-    phase: Phase,
-    verdict: Verdict,
-    status: int,
-    words: str,
-) -> None:
-    """It leaves a request, which the monitor takes; else it says why not."""
-    leave_status(running, phase=phase, verdict=verdict)
-    assert cli.main(["failback"]) == status
-    told = capsys.readouterr()
-    assert words in told.out + told.err
-    assert running.failback_request.exists() is (status == FINE)
-
-
-def test_failback_without_a_monitor(paths: Paths, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nobody would take the request."""
-    leave_status(paths, phase=Phase.ACTIVE)
-    assert cli.main(["failback"]) == NOT_RUNNING
-    assert not paths.failback_request.exists()
 
 
 # All of them.

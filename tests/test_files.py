@@ -507,3 +507,85 @@ def test_the_lock_is_not_inherited(paths: Paths) -> None:
     finally:
         child.kill()
         child.wait()
+
+
+# What an operator leaves.
+
+
+def test_a_request_is_taken_once(recorder: Recorder, paths: Paths) -> None:
+    """Whoever looks next finds nothing."""
+    assert recorder.take_request("takeover") is None
+    paths.request("takeover").write_text("now")
+    assert recorder.take_request("takeover") == "now"
+    assert recorder.take_request("takeover") is None
+
+
+def test_a_request_that_cannot_be_removed_is_not_taken(recorder: Recorder, paths: Paths) -> None:
+    """It would be taken again in every turn."""
+    paths.request("ack").mkdir()
+    assert recorder.take_request("ack") is None
+
+
+def test_a_pause_is_read_again_only_when_it_is_another(recorder: Recorder, paths: Paths) -> None:
+    """One `stat` a turn is all it costs."""
+    volatile, _ = paths.pause()
+    assert recorder.pause_text() is None
+    replace_file(volatile, "first")
+    assert recorder.pause_text() == "first"
+    volatile.chmod(0o600)
+    assert recorder.pause_text() == "first"
+    replace_file(volatile, "other")
+    assert recorder.pause_text() == "other"
+    volatile.unlink()
+    assert recorder.pause_text() is None
+
+
+def test_a_pause_comes_back_after_a_reboot(recorder: Recorder, paths: Paths) -> None:
+    """/run is empty then; what holds already is not touched."""
+    lasting = paths.pause()[1]
+    recorder.recall_pause()
+    assert recorder.pause_text() is None
+    lasting.write_text("until noon")
+    recorder.recall_pause()
+    assert recorder.pause_text() == "until noon"
+    lasting.write_text("an older one")
+    recorder.recall_pause()
+    assert recorder.pause_text() == "until noon"
+
+
+def test_the_end_of_a_pause_removes_both_files(recorder: Recorder, paths: Paths) -> None:
+    """But not the next pause, which somebody has begun meanwhile."""
+    volatile, lasting = paths.pause()
+    for text in ("first", "first, in both"):
+        volatile.write_text(text)
+        lasting.write_text(text)
+        recorder.pause_text()
+        recorder.end_pause()
+        settle(recorder)
+        assert not volatile.exists()
+        assert not lasting.exists()
+    volatile.write_text("first")
+    recorder.pause_text()
+    for path in (volatile, lasting):
+        replace_file(path, "the next one")
+    recorder.end_pause()
+    settle(recorder)
+    assert recorder.pause_text() == lasting.read_text() == "the next one"
+
+
+def test_a_full_disk_keeps_no_pause() -> None:
+    """The command says so, exits with 1, and what held before still does."""
+    told = on_small_disk("""
+import argparse
+from failover_monitor.console import control
+for directory in (paths.run, paths.history):
+    directory.mkdir(parents=True)
+fill()
+options = argparse.Namespace(paths=paths, span="1h", reason="new disk")
+sys.stderr = sys.stdout
+print(control.pause(options), [path.exists() for path in paths.pause()])
+""")
+    refused, ended = told.splitlines()
+    place = "/mnt/var/lib/failover-monitor/pause.json"
+    assert refused == f"cannot pause: {place}: No space left on device; nothing has changed"
+    assert ended == "1 [False, False]"

@@ -246,3 +246,16 @@ def test_what_is_asked_changes_nothing(answers: list[tuple[str, Outcome]]) -> No
     health = both(answers, trigger=True)
     first = health.vetoes(-1.0), health.service, health.healthy_since_s
     assert (health.vetoes(-1.0), health.service, health.healthy_since_s) == first
+
+
+@given(rows)
+def test_what_was_failed_before_a_pause_ended_counts_for_nothing(before: list[Outcome]) -> None:
+    """A dead service needs as many failures as if it had been well until then."""
+    health = Health([check(trigger=True, threshold=3)])
+    now_s = tell(health, before)
+    health.forget(now_s)
+    assert verdict(health) is not Verdict.DOWN
+    now_s = tell(health, [FAIL, FAIL], now_s)
+    assert verdict(health) is not Verdict.DOWN
+    tell(health, [FAIL], now_s)
+    assert health.service[:2] == (Verdict.DOWN, now_s + RUN_S)

@@ -10,9 +10,11 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from failover_monitor.events import Kind
 from failover_monitor.model import (
     ARMED,
     AT_REST,
+    BY_HAND,
     SERVING,
     SLACK_S,
     Effect,
@@ -39,6 +41,7 @@ MOVES = 25
 CALM_S = 150.0
 A, B, C = "a.service", "b.service", "c.service"
 SAME_S = 1e-6
+TURN_S = 3.0  # a pause may have been seen last so long before its end
 PROTECTED_LIVES = 300
 GUARDED_LIVES = 200
 
@@ -71,6 +74,7 @@ FAULTS = (
         )
     ),
     f"{B} is a oneshot",
+    *("pause 20", "pause 120", "resume", "takeover", "takeover"),
 )
 PROTECTED_FAULTS = (
     *(fault for fault in FAULTS if fault != "failback"),
@@ -115,6 +119,8 @@ class Life:
         self.world = World(self.policy(), seed=self.seed, booted_s=self.rng.choice((-1e3, 0.0)))
         self.asked = 0
         self.phase = Phase.UNKNOWN
+        self.paused = False  # at the last look
+        self.held_s = -math.inf  # a pause lasted until then
 
     def policy(self) -> Policy:
         rng = self.rng
@@ -165,8 +171,13 @@ class Life:
         if monitor is None:
             assert asked == []
             return
+        paused = monitor.orders.pause is not None
         for effect, phase in asked:
             self.justified(effect, phase)
+            stops = effect.verb is not Verb.START and world.policy.enforced
+            assert stops or not (paused and self.paused)
+        self.paused = paused
+        self.held_s = world.now_s if paused else self.held_s
         if monitor.state.phase is not self.phase:
             self.entered(self.phase, monitor.state.phase)
             self.phase = monitor.state.phase
@@ -196,11 +207,18 @@ class Life:
         """No takeover within V of an answer of the primary, and none without the verdict."""
         world, monitor = self.world, self.world.monitor
         assert monitor
-        if phase in SERVING and before not in SERVING:
+        if phase in SERVING and before not in SERVING and not self.by_hand():
             assert monitor.detector.verdict is Verdict.DOWN
+            assert world.now_s - self.held_s >= world.policy.verdict_s - TURN_S
             tallies = [monitor.status._tallies.get(a) for a in world.policy.primary]
             heard_s = max((t.answered_s for t in tallies if t and t.answered_s), default=-math.inf)
             assert world.now_s - heard_s >= world.policy.verdict_s - SAME_S
+
+    def by_hand(self) -> bool:
+        """An operator asked for this takeover: the evidence has no say, the rest has."""
+        moves = [e.fields for _, e in self.world.recorder.told if e.kind is Kind.TRANSITION]
+        begun = [move for move in moves if move["TO"] == "takeover" and move["FROM"] != "active"]
+        return begun[-1]["BECAUSE"] == BY_HAND
 
     def justified(self, effect: Effect, phase: Phase) -> None:
         """No start but in the primary's place, no stop but for a primary that is back."""
@@ -242,12 +260,23 @@ class Life:
             for name in hosts:
                 if name in ("primary", "cable"):
                     self.perform(f"{name} silent")
-        self.run(CALM_S / 2)
-        if not dead and world.policy.failback is Failback.MANUAL:
-            self.perform("failback")
+        self.lets_go(hosts, dead=dead)
         self.perform("ack")
         self.run(CALM_S / 2)
         self.rests(dead=dead)
+
+    def lets_go(self, hosts: list[str], *, dead: bool) -> None:
+        """What an operator has begun ends."""
+        world = self.world
+        self.perform("resume")
+        self.run(CALM_S / 2)
+        if world.monitor and world.monitor.state.phase is Phase.CLAIM:  # an operator's, at last
+            self.run(world.policy.by_hand_limit_s)
+        if not dead:
+            for name in hosts:  # an operator's takeover may have fenced it
+                self.perform(f"{name} up")
+            self.run(5.0)
+            self.perform("failback")
 
     def amends(self, *, dead: bool) -> tuple[str, ...]:
         """How a kind of life becomes well again."""
@@ -280,7 +309,7 @@ class ProtectedLife(Life):
     """With service checks, fence, lease and flapping in the mix."""
 
     faults = PROTECTED_FAULTS
-    claimed_s = -math.inf
+    back_s = -math.inf  # the primary answered last where nobody stood in for it
     flapped = acknowledged = False  # at the last look
 
     def policy(self) -> Policy:
@@ -315,22 +344,23 @@ class ProtectedLife(Life):
         """No takeover without fence and lease, beside a veto, or while it flaps."""
         world, monitor = self.world, self.world.monitor
         assert monitor
-        if phase is Phase.CLAIM:
-            self.claimed_s = world.now_s
         if phase not in SERVING or before in SERVING:
             return
         policy, seen = world.policy, monitor._seen
         assert not seen.host_stopping
-        assert not self.flapped or self.acknowledged
+        by_hand = self.by_hand()
+        assert by_hand or not self.flapped or self.acknowledged
         down = seen.verdict is Verdict.DOWN
-        if down:
+        if by_hand:
+            assert not seen.paused
+        elif down:
             super().entered(before, phase)
             assert seen.vetoes == ()
         else:
             assert seen.verdict is Verdict.UP
             assert seen.service is Verdict.DOWN
             assert any(check.trigger for check in policy.service_checks)
-        if policy.fence and world.fenced_s < self.claimed_s:
+        if policy.fence and world.fenced_s <= self.back_s:
             assert policy.fence.on_failure is FenceFailure.WAIT_FOR_GUARD
             assert down
             assert world.now_s - seen.verdict_since_s >= policy.takeover_delay_s - SAME_S
@@ -344,6 +374,9 @@ class ProtectedLife(Life):
     def invariants(self) -> None:
         """For the next look."""
         assert self.world.monitor
+        up = self.world.monitor.detector.verdict is Verdict.UP
+        if up and self.world.monitor.state.phase not in (Phase.CLAIM, *SERVING):
+            self.back_s = self.world.now_s
         self.flapped = self.world.monitor.state.flapping
         self.acknowledged = self.acknowledged and self.flapped
 

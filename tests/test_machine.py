@@ -221,11 +221,36 @@ def protected_turns() -> Iterator[Turn]:
             yield Turn.of(policy, state, seen)
 
 
+def operated_turns() -> Iterator[Turn]:
+    """And with an operator: who pauses it, or asks for a takeover now or a while ago."""
+    wishes = (("", ""), ("alice", ""), ("", "paused by bob"), ("alice", "paused by bob"))
+    for policy in (*policies(), *protected_policies()):
+        every = 7 if policy.fence or policy.flap_window_s else 3
+        states_all = tuple(operated_states(policy))
+        for seen in tuple(protected_observations(policy))[::every]:
+            for (asked_by, words), state in some(product(wishes, states_all)):
+                yield Turn.of(policy, state, replace(seen, takeover_asked=asked_by, paused=words))
+
+
+def operated_states(policy: Policy) -> Iterator[PairState]:
+    for state in protected_states(policy):
+        yield state
+        if state.phase in (Phase.CLAIM, *SERVING):
+            yield replace(state, by_hand="alice")
+            yield replace(state, by_hand="alice", since_s=NOW_S - policy.by_hand_limit_s)
+
+
 # The promises, each a statement about one turn.
 
 
 def took_over(turn: Turn) -> bool:
     return turn.entered(*SERVING)
+
+
+def of_an_operator(turn: Turn) -> bool:
+    """Somebody asks for this takeover, or has, and still looks."""
+    waited = NOW_S - turn.state.since_s < turn.policy.by_hand_limit_s
+    return bool(turn.seen.takeover_asked or (turn.state.by_hand and waited))
 
 
 def waited_s(turn: Turn) -> float:
@@ -238,7 +263,8 @@ def takes_over_on_a_verdict_alone(turn: Turn) -> bool:
         return True
     triggers = any(check.trigger for check in turn.policy.service_checks)
     dead = triggers and turn.seen.service is Verdict.DOWN and turn.seen.verdict is Verdict.UP
-    return (turn.seen.verdict is Verdict.DOWN or dead) and not turn.seen.host_stopping
+    reason = turn.seen.verdict is Verdict.DOWN or dead or of_an_operator(turn)
+    return reason and not turn.seen.host_stopping
 
 
 def switched_off(turn: Turn) -> bool:
@@ -256,6 +282,10 @@ def waits_for_its_delay(turn: Turn) -> bool:
     """A fence that did it makes waiting for the guard needless; nothing else does."""
     if not took_over(turn) or turn.seen.verdict is Verdict.UP:
         return True
+    if of_an_operator(turn) and (not turn.policy.guard or turn.seen.verdict is Verdict.UNKNOWN):
+        return True
+    if of_an_operator(turn) and switched_off(turn):
+        return True
     guarded = turn.policy.fence and turn.policy.fence.on_failure is FenceFailure.WAIT_FOR_GUARD
     if guarded and switched_off(turn):
         return True
@@ -264,12 +294,14 @@ def waits_for_its_delay(turn: Turn) -> bool:
 
 def heeds_every_veto(turn: Turn) -> bool:
     """Of a primary that is silent; one that answers has its service asked instead."""
-    return not (took_over(turn) and turn.seen.verdict is Verdict.DOWN and turn.seen.vetoes)
+    return of_an_operator(turn) or not (
+        took_over(turn) and turn.seen.verdict is Verdict.DOWN and turn.seen.vetoes
+    )
 
 
 def claims_nothing_while_a_veto_speaks(turn: Turn) -> bool:
     claimed = turn.entered(Phase.CLAIM) and turn.seen.verdict is Verdict.DOWN
-    return not (claimed and turn.seen.vetoes)
+    return of_an_operator(turn) or not (claimed and turn.seen.vetoes)
 
 
 def fences_first(turn: Turn) -> bool:
@@ -297,12 +329,13 @@ def ends_with_its_lease(turn: Turn) -> bool:
 def holds_while_it_flaps(turn: Turn) -> bool:
     """Until an operator has looked."""
     flapping = turn.state.flapping and not turn.seen.acknowledged
-    return not (flapping and (took_over(turn) or turn.entered(Phase.CLAIM)))
+    began = took_over(turn) or turn.entered(Phase.CLAIM)
+    return not (flapping and began) or of_an_operator(turn)
 
 
 def waits_longer_for_one_that_flaps(turn: Turn) -> bool:
     """V for each recent takeover, three at most."""
-    if not took_over(turn) or turn.seen.acknowledged:
+    if not took_over(turn) or turn.seen.acknowledged or of_an_operator(turn):
         return True
     window_s = turn.policy.flap_window_s
     count = sum(at_s > NOW_S - window_s for at_s in turn.state.takeovers)
@@ -332,6 +365,8 @@ def gives_back_when_the_policy_says(turn: Turn) -> bool:
     left = turn.state.phase in SERVING and turn.phase is Phase.FAILBACK
     if not left or turn.seen.failback_asked or turn.time_over:
         return True
+    if turn.state.by_hand:
+        return False
     if turn.policy.failback is Failback.AUTO:
         return True
     since_s = turn.seen.answering_since_s
@@ -360,7 +395,7 @@ def serves_on_while_isolated(turn: Turn) -> bool:
 
 def begins_nothing_while_isolated(turn: Turn) -> bool:
     isolated = turn.seen.verdict is Verdict.UNKNOWN and turn.state.phase not in WANTED
-    return not isolated or turn.decision.effects == ()
+    return not isolated or of_an_operator(turn) or turn.decision.effects == ()
 
 
 def stops_in_reverse_order(turn: Turn) -> bool:
@@ -390,8 +425,68 @@ def counts_every_takeover(turn: Turn) -> bool:
     return known[-1] == NOW_S and turn.decision.state.flapping is too_many
 
 
+def keeps_hands_off_while_paused(turn: Turn) -> bool:
+    """What must be stopped in time is stopped; a claim is given up; nothing else happens."""
+    if not turn.seen.paused:
+        return True
+    ending = turn.policy.enforced and turn.phase is Phase.FAILBACK
+    if turn.asked(Verb.START) or (turn.decision.effects and not ending):
+        return False
+    if turn.phase is turn.state.phase:
+        return turn.state.phase is not Phase.CLAIM
+    if turn.state.phase is Phase.CLAIM:
+        return turn.phase is Phase.UNKNOWN
+    over = turn.state.phase in SERVING and turn.phase is Phase.FAILBACK and turn.time_over
+    return over or (turn.state.phase is Phase.FAILBACK and not turn.unrested)
+
+
+def settles_nothing_while_paused(turn: Turn) -> bool:
+    """What ran here at boot is looked at afterwards."""
+    return not turn.seen.paused or turn.decision.state.settled is turn.state.settled
+
+
+def obeys_who_asks_for_a_takeover(turn: Turn) -> bool:
+    """At once, or as soon as fence and lease agree."""
+    waits = turn.state.phase in (Phase.UNKNOWN, Phase.STANDBY) and turn.seen.takeover_asked
+    if not waits or turn.seen.paused or turn.seen.host_stopping:
+        return True
+    return turn.phase in (Phase.CLAIM, *SERVING)
+
+
+def leaves_there_what_an_operator_moved(turn: Turn) -> bool:
+    """A primary that was never away does not come back."""
+    moved = turn.state.by_hand and turn.state.phase in SERVING
+    asked_for = turn.seen.failback_asked or turn.time_over
+    return not moved or asked_for or turn.phase in SERVING
+
+
+def claims_no_longer_than_somebody_looks(turn: Turn) -> bool:
+    """An operator's claim on a primary that lives is given up."""
+    held = turn.state.phase is Phase.CLAIM and turn.state.by_hand
+    lives = turn.seen.verdict is not Verdict.DOWN and turn.seen.service is not Verdict.DOWN
+    if not held or of_an_operator(turn) or not lives:
+        return True
+    return turn.phase in (Phase.STANDBY, Phase.UNKNOWN)
+
+
+def remembers_who_took_over(turn: Turn) -> bool:
+    """For as long as it lasts, and the primary has not been down since."""
+    by_hand = turn.decision.state.by_hand
+    if turn.phase not in (Phase.CLAIM, *SERVING):
+        return by_hand == ""
+    if turn.phase in SERVING and turn.seen.verdict is Verdict.DOWN:
+        return by_hand == ""
+    return not turn.state.by_hand or by_hand == turn.state.by_hand
+
+
 PROMISES = (
     *SHARED,
+    keeps_hands_off_while_paused,
+    settles_nothing_while_paused,
+    obeys_who_asks_for_a_takeover,
+    leaves_there_what_an_operator_moved,
+    claims_no_longer_than_somebody_looks,
+    remembers_who_took_over,
     takes_over_on_a_verdict_alone,
     waits_for_its_delay,
     remembers_what_was_switched_off,
@@ -427,11 +522,18 @@ def test_every_protected_decision_keeps_every_promise() -> None:
     found = judged(protected_turns(), PROMISES)
     assert found.broken == {}
     assert found.tried > 100_000 // EVERY
-    plain = judged(turns(), ())
-    fired = found.fired | plain.fired
+    others = (judged(turns(), ()), judged(operated_turns(), ()))
+    fired = found.fired.union(*(other.fired for other in others))
     rows = {(row.source, row.target, row.because) for row in TABLE}
     assert {(t.source, t.target, t.because) for t in fired} == rows
     assert {t.source for t in fired} == {t.target for t in fired} == set(PHASES)
+
+
+def test_every_operated_decision_keeps_every_promise() -> None:
+    """Whatever an operator asks for: fence and lease have their say, and a pause moves nothing."""
+    found = judged(operated_turns(), PROMISES)
+    assert found.broken == {}
+    assert found.tried > 100_000 // EVERY
 
 
 def settles(state: PairState, seen: Observation, policy: Policy) -> bool:
@@ -656,7 +758,84 @@ def test_nothing_is_started_while_a_new_process_still_listens() -> None:
     assert asked(decide(in_phase(Phase.FAILBACK), stops, policy)) == [f"stop {A}"]
 
 
+# An operator.
+
+
+@pytest.mark.parametrize("words", ["up stopped", "unknown stopped", "down stopped"])
+@pytest.mark.parametrize("phase", [Phase.STANDBY, Phase.UNKNOWN])
+def test_an_operator_takes_over_whatever_the_evidence_says(words: str, phase: Phase) -> None:
+    """With no fence and no lease at once, also where too many takeovers hold the next one."""
+    policy = policy_of(services=(A,), takeover_delay_s=99.0)
+    seen = look(words, 42.0, 0.0, takeover_asked="alice", verdict_since_s=41.0)
+    decision = decide(in_phase(phase, flapping=True), seen, policy)
+    assert (decision.state.phase, asked(decision)) == (Phase.TAKEOVER, [f"start {A}"])
+    assert decision.state.by_hand == ("" if words.startswith("down") else "alice")
+
+
+def test_an_operator_waits_for_the_lease_and_no_longer_than_somebody_looks() -> None:
+    """The primary that holds it answers all the while."""
+    policy = policy_of(services=(A,), lease=LEASE)
+    none = {"serve_until_s": -INF}
+    seen = look("up stopped", 100.0, 0.0, takeover_asked="alice", **none)
+    claim = decide(in_phase(Phase.STANDBY), seen, policy)
+    assert (claim.state.phase, claim.state.by_hand) == (Phase.CLAIM, "alice")
+    waits = decide(claim.state, look("up stopped", 159.9, 0.0, **none), policy)
+    assert waits.transition is None
+    ours = look("up stopped", 159.9, 0.0, serve_until_s=170.0)
+    assert decide(waits.state, ours, policy).state.phase is Phase.TAKEOVER
+    over = decide(waits.state, look("up stopped", 160.0, 0.0, **none), policy)
+    assert (over.state.phase, over.state.by_hand) == (Phase.STANDBY, "")
+
+
+def test_an_operator_waits_for_the_guard_of_a_silent_primary() -> None:
+    """It still stops its services; a guard that is in contact stops nothing."""
+    policy = policy_of(services=(A,), guard=GUARD, takeover_delay_s=15.0)
+    for silent_s, phase in ((14.9, Phase.CLAIM), (15.0, Phase.TAKEOVER)):
+        seen = due("down stopped", silent_s, takeover_asked="alice")
+        assert decide(in_phase(Phase.STANDBY), seen, policy).state.phase is phase
+    fresh = due("up stopped", 0.0, takeover_asked="alice")
+    assert decide(in_phase(Phase.STANDBY), fresh, policy).state.phase is Phase.TAKEOVER
+
+
+def test_a_takeover_by_hand_becomes_an_ordinary_one_when_the_primary_dies() -> None:
+    """Until then it stays; from then on the primary's return ends it."""
+    policy = policy_of(services=(A,))
+    moved = in_phase(Phase.ACTIVE, by_hand="alice")
+    alive = decide(moved, look("up running", 5.0, 0.0), policy)
+    assert (alive.state.phase, alive.state.by_hand) == (Phase.ACTIVE, "alice")
+    dead = decide(alive.state, look("down running", 6.0, 0.0), policy)
+    assert (dead.state.phase, dead.state.by_hand) == (Phase.ACTIVE, "")
+    back = decide(dead.state, look("up running", 7.0, 0.0), policy)
+    assert back.state.phase is Phase.FAILBACK
+
+
+def test_a_lease_that_ends_stops_the_services_of_a_paused_host() -> None:
+    """Somebody else may serve from then on: the stop begins, is killed, and comes to its end."""
+    policy = policy_of(services=(A,), lease=LEASE)
+    held = {"paused": "paused by bob", "serve_until_s": 100.0}
+    still = decide(in_phase(Phase.ACTIVE), look("up running", 99.9, 0.0, **held), policy)
+    assert (still.transition, still.effects) == (None, ())
+    over = decide(still.state, look("up running", 100.0, 0.0, **held), policy)
+    assert (over.state.phase, asked(over)) == (Phase.FAILBACK, [f"stop {A}"])
+    late_s = kill_due_s(over.state, policy)
+    killed = decide(over.state, look("up stopping", late_s, 0.0, **held), policy)
+    assert asked(killed) == [f"kill {A}"]
+    rest = decide(killed.state, look("up failed", late_s + 0.1, 0.0, **held), policy)
+    assert (rest.state.phase, rest.effects) == (Phase.STANDBY, ())
+
+
 # Settled: what ran here at boot.
+
+
+def test_what_runs_at_boot_is_stopped_after_a_pause() -> None:
+    """Until its end nothing is settled, and nothing is stopped."""
+    policy = policy_of(services=(A,))
+    state = PairState(phase=Phase.STANDBY)
+    seen = look("up running", 5.0, 1.0, paused="paused by bob")
+    held = decide(state, seen, policy)
+    assert (held.state.phase, held.effects, held.state.settled) == (Phase.STANDBY, (), False)
+    over = decide(held.state, look("up running", 9.0, 1.0), policy)
+    assert (over.state.phase, asked(over)) == (Phase.FAILBACK, [f"stop {A}"])
 
 
 def test_what_runs_at_boot_is_stopped_once() -> None:

@@ -3,6 +3,7 @@ within the promise of its protection; and the checker can fail, for each of the 
 once did, or could have.
 """
 
+import random
 import subprocess
 import sys
 from collections.abc import Callable
@@ -70,6 +71,39 @@ def test_the_lean_monitor_decides_as_the_real_one(kind: str) -> None:
         lean, real = case.play(trace=True), case.play(trace=True, monitor_class=Monitor)
         assert lean.timeline == real.timeline, f"seed {seed}"
         assert len(lean.timeline) > 2
+
+
+def operated(seed: int, what: str) -> pair_simulation.Case:
+    """A random case of a lease, with an operator who acts somewhere in it."""
+    case, rng = case_of("lease", seed), random.Random(seed)
+    wishes = [
+        Fault(rng.uniform(0.0, 40.0), what, "S", rng.uniform(5.0, 60.0), rng.uniform(1.0, 60.0))
+        for _ in range(rng.choice((1, 2)))
+    ]
+    return replace(case, script=(*case.script, *wishes))
+
+
+@pytest.mark.parametrize("what", ["hold", "seize"])
+def test_no_operator_makes_two_active_under_a_lease(what: str) -> None:
+    """Paused or taken over by hand, at any moment of any fault: the lease alone says who serves."""
+    acted = 0
+    for seed in range(6000, 6060):
+        case = operated(seed, what)
+        outcome = case.play(trace=True, monitor_class=Monitor)
+        assert outcome.dual_s <= pair_simulation.HARMLESS_S, case.told()
+        assert what == "seize" or not outcome.unrest, case.told()
+        acted += outcome.takeovers
+    assert acted > 5, "nothing happened"
+
+
+def test_nobody_takes_over_while_it_is_paused() -> None:
+    """A crash in a pause: the takeover comes V after its end, and not before."""
+    script = [Fault(0.0, "hold", "S", amount=60.0), Fault(5.0, "crash", "P", amount=200.0)]
+    for seed in SEEDS:
+        _, outcome = ran(script, LEASE, seed=seed)
+        assert outcome.takeovers == 1
+        after_s = outcome.first_takeover_s - 60.0 - LEASE.verdict_s
+        assert -0.3 <= after_s <= LEASE.interval_s + 0.5
 
 
 def test_a_crash_leads_to_one_takeover_in_time() -> None:

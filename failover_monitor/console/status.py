@@ -56,6 +56,8 @@ def in_words(document: dict[str, Any], *, age_s: float, running: bool) -> str:
         f"verdict     {document['verdict']} since {document['verdict_since']}: {document['why']}",
         f"state word  {document['state']}",
     ]
+    if document.get("by_hand"):  # older versions know none
+        lines.append(f"by hand     {document['by_hand']} asked for this takeover")
     for role in ("primary", "standby", "reference"):
         # Older versions know no standby's paths.
         for path in document.get("references" if role == "reference" else role, ()):

@@ -265,8 +265,11 @@ MOVES: dict[str, Act] = {
     "lease STORE": lambda world, how: world.store.obey(how),
     "lease ttl SECONDS": lambda world, s: reload(world, lease=lease_for(s)),
     # The operator.
-    "ack": lambda world: setattr(world.recorder.paths.ack_request, "asked", True),
-    "failback": lambda world: setattr(world.recorder.paths.failback_request, "asked", True),
+    "ack": lambda world: world.recorder.ask("ack"),
+    "takeover": lambda world: world.recorder.ask("takeover"),
+    "failback": lambda world: world.recorder.ask("failback"),
+    "resume": lambda world: world.recorder.ask("resume"),
+    "pause SECONDS": lambda world, s: world.recorder.pause_for(s),
     "reload SETTING...": lambda world, *pairs: reload(world, **dict(pairs)),
     "list UNIT...": lambda world, *names: reload(world, services=names),
     # This host and its monitor.

@@ -27,6 +27,8 @@ TOLD = {
     Kind.VETO,
     Kind.CLAIM,
     Kind.FENCE,
+    Kind.PAUSED,
+    Kind.OPERATOR,
     Kind.LEASE,
     Kind.SERVICE_CHECK,
     Kind.FLAPPING,

@@ -7,6 +7,7 @@ random lives from a seed.
 """
 
 import heapq
+import json
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -212,26 +213,10 @@ class Systemd:
         return min((s.due[0] for s in self.services.values() if s.due), default=INF)
 
 
-class Request:
-    """The operator's request file."""
-
-    def __init__(self) -> None:
-        self.asked = False
-
-    def exists(self) -> bool:
-        return self.asked
-
-    def unlink(self, *, missing_ok: bool) -> None:
-        self.asked = self.asked and not missing_ok
-
-
 class Paths:
-    """Where requests are."""
+    """Names of the files that mean something by being there."""
 
-    def __init__(self) -> None:
-        self.failback_request = Request()
-        self.ack_request = Request()
-        self.permit, self.armed = "permit", "armed"
+    permit, armed = "permit", "armed"
 
 
 class Recorder:
@@ -249,6 +234,30 @@ class Recorder:
         self.last_status: dict[str, Any] = {}
         self.raised: set[str] = set()  # files that mean something by being there
         self.until_s: float | None = None
+        self.requests: dict[str, str] = {}  # what an operator has left, not taken yet
+        self.pause: str | None = None  # the file of the pause; outlives a boot
+
+    def ask(self, order: str, by: str = "alice") -> None:
+        """An operator leaves a request."""
+        wish = {"by": by, "at_s": self.world.now_s, "reason": "a test"}
+        self.requests[order] = json.dumps(wish)
+
+    def pause_for(self, length_s: float, by: str = "alice") -> None:
+        """An operator pauses it."""
+        now_s = self.world.now_s
+        pause = {"by": by, "at_s": now_s, "reason": "a test", "length_s": length_s}
+        until = f"{now_s + length_s:g} s"
+        boot = {"boot_id": str(self.world.boot), "began_s": now_s, "until": until}
+        self.pause = json.dumps(pause | boot)
+
+    def take_request(self, order: str) -> str | None:
+        return self.requests.pop(order, None)
+
+    def pause_text(self) -> str | None:
+        return self.pause
+
+    def end_pause(self) -> None:
+        self.pause = None
 
     def tell(self, event: Event) -> None:
         self.told.append((self.world.now_s, event))
