@@ -33,7 +33,7 @@ from failover_monitor.model import (
     Verdict,
 )
 from failover_monitor.services import noted, remember, starts, stops
-from failover_monitor.table import WANTED, Facts, next_transition
+from failover_monitor.table import WANTED, Facts, next_transition, stops_wait
 
 TABLES = {Role.STANDBY: machine.TABLE, Role.PRIMARY: guard.TABLE}
 TAKEOVERS_KEPT = 100
@@ -55,7 +55,7 @@ def decide(state: PairState, seen: Observation, policy: Policy) -> Decision:
     match WANTED.get(state.phase):
         case Verb.START if not seen.host_stopping and not seen.listening:
             effects = tuple(starts(facts))
-        case Verb.STOP:
+        case Verb.STOP if not stops_wait(facts):
             effects = tuple(stops(facts))
         case _:
             effects = ()
@@ -97,6 +97,12 @@ def fenced(state: PairState, seen: Observation) -> PairState:
     back = seen.verdict is Verdict.UP and state.phase not in (Phase.CLAIM, *SERVING)
     now = done or (state.fenced and not back)
     return state if now is state.fenced else replace(state, fenced=now)
+
+
+def hook_due(state: PairState, seen: Observation, policy: Policy) -> bool:
+    """Whether the hook before a takeover should run now; it is all that is still missing."""
+    facts = Facts(state, seen, policy)
+    return state.phase in (Phase.CLAIM, Phase.FAILBACK) and machine.hook_first(facts)
 
 
 def settled(state: PairState, seen: Observation) -> bool:

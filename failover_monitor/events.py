@@ -18,6 +18,8 @@ from failover_monitor.model import (
     Effect,
     FenceSeen,
     Fencing,
+    Hooking,
+    HookTold,
     Notice,
     Outcome,
     Phase,
@@ -29,7 +31,7 @@ from failover_monitor.model import (
     Verb,
     Verdict,
 )
-from failover_monitor.table import Facts, memory_of
+from failover_monitor.table import Facts, memory_of, prepared, stops_wait
 
 DEBUG, INFO, WARNING, ERROR, CRITICAL = (
     logging.DEBUG,
@@ -38,6 +40,13 @@ DEBUG, INFO, WARNING, ERROR, CRITICAL = (
     logging.ERROR,
     logging.CRITICAL,
 )
+LEVEL_NAMES = {
+    DEBUG: "DEBUG",
+    INFO: "INFO",
+    WARNING: "WARNING",
+    ERROR: "ERROR",
+    CRITICAL: "CRITICAL",
+}
 SOON_S = 1.0  # a takeover that waits for no longer is no news
 CALM = frozenset({Phase.UNKNOWN, Phase.STANDBY})
 DOWN = frozenset({Unit.STOPPED, Unit.FAILED})
@@ -74,6 +83,7 @@ class Kind(Enum):
     GATED = "870aaa8e2c16499388e2562745b738a0"  # the guard holds the services back
     UNENFORCED = "6a5a6e067bab4c119f3d4f4f5903c74d"  # drop-ins of install.sh are missing
     INTENT_ENDED = "1b34308668564abcace39837a3f22306"  # a reboot ended a takeover
+    HOOK = "6f1c0a7e5d7b4c1d9f6f2c8b3a94e0d5"  # a hook: begun, ended, failed
     SUMMARY = "a11eb831914e40f68acc77a4181cf38f"  # every ten minutes
 
 
@@ -161,6 +171,23 @@ def of_fence(before: FenceSeen, now: FenceSeen) -> Event | None:
             return Event(Kind.FENCE, WARNING, "the primary is being fenced", fields)
 
 
+def of_hook(told: HookTold) -> Event:
+    """What became of one of the operator's hooks."""
+    fields = {"HOOK": told.name, "HOOK_STATE": told.state.value, "WHY": told.why}
+    left_out = f"; {told.dropped} events were not passed on to it" if told.dropped else ""
+    match told.state:
+        case Hooking.RUNNING:
+            return Event(Kind.HOOK, INFO, f"hook {told.name} runs", fields)
+        case Hooking.FAILED:
+            then = "; it holds the takeover" if told.holds else ""
+            sentence = f"hook {told.name} failed: {told.why}{then}{left_out}"
+            return Event(Kind.HOOK, ERROR, sentence, fields)
+        case _:
+            words = f": {told.why}" if told.why else ""
+            sentence = f"hook {told.name} ended after {told.took_s:.1f} s{words}{left_out}"
+            return Event(Kind.HOOK, WARNING if told.dropped else INFO, sentence, fields)
+
+
 def of_lease(held: bool, why: str) -> Event:
     """The lease became ours, or is ours no more."""
     words = "the lease is ours" if held else "the lease is not ours"
@@ -245,6 +272,8 @@ def of_one_service(unit: UnitSeen, facts: Facts, passing: tuple[str, ...]) -> It
         if facts.seen.now_s - max(facts.state.since_s, asked_s) >= PATIENCE_S:
             seconds = facts.seen.now_s - facts.state.since_s
             sentence = f"possibly two active: {name} has not stopped for {seconds:.0f} s"
+            if stops_wait(facts):
+                sentence += ", the hook pre_failback still runs"
             yield Kind.STOP_OVERDUE, CRITICAL, sentence
     elif phase is Phase.GATED and runs:
         yield Kind.GATED, CRITICAL, f"{name} runs here, although this host may not serve"
@@ -268,7 +297,14 @@ def of_waiting(facts: Facts, lease_why: str) -> Iterator[Found]:
         waits = [f"lease: {lease_why}"] if seen.now_s >= seen.serve_until_s else []
         if policy.fence and not state.fenced and not waits:
             waits.append(f"fence: {fence.state}, {fence.why or 'no answer yet'}")
-        lasting = seen.now_s - state.since_s >= PATIENCE_S or fence.state is Fencing.FAILED
+        hook = seen.pre_takeover
+        if not waits and not prepared(facts):
+            waits.append(f"hook pre_takeover: {hook.state}, {hook.why or 'no answer yet'}")
+        lasting = (
+            seen.now_s - state.since_s >= PATIENCE_S
+            or fence.state is Fencing.FAILED
+            or hook.state is Hooking.FAILED
+        )
         level = CRITICAL if lasting else WARNING
         yield Kind.CLAIM, level, f"the takeover waits for {'; '.join(waits) or 'nothing more'}"
     if state.phase is Phase.GATED and waits_long and not seen.host_stopping:

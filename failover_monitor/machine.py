@@ -21,6 +21,7 @@ from failover_monitor.table import (
     all_running,
     any_running,
     listed,
+    prepared,
     runs,
     time_over,
 )
@@ -91,6 +92,10 @@ def recent(facts: Facts) -> tuple[float, ...]:
 
 
 def sure(facts: Facts) -> bool:
+    return certain(facts) and prepared(facts)
+
+
+def certain(facts: Facts) -> bool:
     return fenced(facts) and not time_over(facts) and not held_back(facts)
 
 
@@ -106,6 +111,21 @@ def spoken_for(facts: Facts) -> bool:
     """The primary answers, or its service does, after all."""
     alive = facts.seen.verdict is Verdict.UP and facts.seen.service is not Verdict.DOWN
     return alive or (facts.seen.verdict is Verdict.DOWN and bool(facts.seen.vetoes))
+
+
+# Is the hook before a takeover next?
+
+
+def hook_first(facts: Facts) -> bool:
+    """All else has said yes."""
+    gone = (silent(facts) or service_dead(facts)) and certain(facts)
+    return gone and facts.policy.pre_takeover is not None
+
+
+def hook_ended(facts: Facts) -> bool:
+    """It was all that a takeover waited for."""
+    alone = facts.policy.fence is None and facts.policy.lease is None
+    return facts.policy.pre_takeover is not None and alone and gone_for_sure(facts)
 
 
 # Is it back?
@@ -162,17 +182,20 @@ def foreign_unwanted(facts: Facts) -> bool:
 # First match wins, so the order of rows is part of the meaning.
 TABLE = (
     Row(Phase.UNKNOWN, primary_down, Phase.TAKEOVER, "the primary does not answer"),
+    Row(Phase.UNKNOWN, hook_first, Phase.CLAIM, "first run the hook pre_takeover"),
     Row(Phase.UNKNOWN, primary_gone, Phase.CLAIM, "first make sure that the primary is gone"),
     Row(Phase.UNKNOWN, running_at_boot, Phase.FAILBACK, "services ran here before the first look"),
     Row(Phase.UNKNOWN, primary_up, Phase.STANDBY, "the primary answers"),
     #
     Row(Phase.STANDBY, primary_down, Phase.TAKEOVER, "the primary stopped answering"),
     Row(Phase.STANDBY, service_down, Phase.TAKEOVER, "the primary's service is dead"),
+    Row(Phase.STANDBY, hook_first, Phase.CLAIM, "first run the hook pre_takeover"),
     Row(Phase.STANDBY, primary_gone, Phase.CLAIM, "first make sure that the primary is gone"),
     Row(Phase.STANDBY, primary_unknown, Phase.UNKNOWN, "our own network does not answer"),
     Row(Phase.STANDBY, running_at_boot, Phase.FAILBACK, "services ran here before the first look"),
     Row(Phase.STANDBY, foreign_unwanted, Phase.FAILBACK, "somebody started a service here"),
     #
+    Row(Phase.CLAIM, hook_ended, Phase.TAKEOVER, "the hook pre_takeover has ended"),
     Row(Phase.CLAIM, gone_for_sure, Phase.TAKEOVER, "the primary is sure to serve no more"),
     Row(Phase.CLAIM, spoken_for, Phase.STANDBY, "the primary, or its service, answers after all"),
     Row(Phase.CLAIM, primary_unknown, Phase.UNKNOWN, "our own network does not answer"),

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from failover_monitor import events
 from failover_monitor.contact import Contact
-from failover_monitor.decision import adopt, decide
+from failover_monitor.decision import adopt, decide, hook_due
 from failover_monitor.detector import Detector
 from failover_monitor.events import Event, Kind
 from failover_monitor.files import Recorder
@@ -29,6 +29,7 @@ from failover_monitor.model import (
     Effect,
     FenceSeen,
     Memory,
+    Moment,
     Observation,
     Outcome,
     PairState,
@@ -144,7 +145,7 @@ class Monitor:
             self.state = history
             if phase in SERVING:
                 sentence = "this host rebooted while it served: that takeover is over"
-                self._tell(Event(Kind.INTENT_ENDED, events.WARNING, sentence))
+                self.tell(Event(Kind.INTENT_ENDED, events.WARNING, sentence))
             return
         serving = phase in SERVING
         verdict = Verdict(intent["verdict"]) if serving else Verdict.UNKNOWN
@@ -175,6 +176,8 @@ class Monitor:
             self.detector.verdict_since_s = intent["verdict_since_s"]
         if state.phase in ARMED and (until_s := self.recorder.kept_time()) is not None:
             self._proven_until_s = min(self._proven_until_s, until_s)
+        if hooks := self.protections.hooks:
+            hooks.resume(intent.get("hooks", ()), self._moment(self.status.why))
         self.services.watch(self._watched())
 
     def reload(self, policy: Policy, probe: Probe) -> None:
@@ -300,6 +303,7 @@ class Monitor:
     def observe(self, now_s: float) -> Observation:
         """All that the machine is told."""
         detector, protections = self.detector, self.protections
+        pre_takeover, pre_failback = protections.hooks_seen
         requests, health = self.recorder.paths, protections.health
         service, service_since_s, _ = health.service
         silent = detector.verdict is Verdict.DOWN and self.policy.role is Role.STANDBY
@@ -322,6 +326,8 @@ class Monitor:
             healthy_since_s=health.healthy_since_s,
             fence=protections.fence_seen,
             serve_until_s=self._serve_until_s(),
+            pre_takeover=pre_takeover,
+            pre_failback=pre_failback,
         )
 
     def _serve_until_s(self) -> float:
@@ -342,7 +348,7 @@ class Monitor:
         ours = before.phase in (*SERVING, Phase.OPENING) and not seen.host_stopping
         started = frozenset(self.policy.services if ours else ())
         for event in events.of_units(self._units, seen.units, started):
-            self._tell(event)
+            self.tell(event)
         if self._units != seen.units or decision.transition:
             self._status_due_s = seen.now_s
         self._units = seen.units
@@ -355,7 +361,7 @@ class Monitor:
         self._keep_intent()
         tries = {memory.name: memory.tries for memory in before.services}
         for effect in decision.effects:
-            self._tell(events.of_effect(effect, tries.get(effect.service, 0)))
+            self.tell(events.of_effect(effect, tries.get(effect.service, 0)))
 
     def act(self, decision: Decision) -> None:
         """Ask for what should be; the next look shows what came of it."""
@@ -364,6 +370,7 @@ class Monitor:
         phase, requests, verdict = self.state.phase, self.recorder.paths, self.detector.verdict
         self.detector.serve(phase in SERVING, self.clock())
         self._want(phase)
+        self._call_hooks(decision.transition)
         if verdict is not Verdict.UP:  # a wish to fail back ends with its reason
             requests.failback_request.unlink(missing_ok=True)
         if not self.state.flapping:
@@ -389,6 +396,19 @@ class Monitor:
             hurry=self.detector.suspicious or down or phase in SERVING,
         )
 
+    def _call_hooks(self, transition: Transition | None) -> None:
+        """Each has its moment: before a takeover and a failback, and when they are complete."""
+        hooks = self.protections.hooks
+        if hooks is None:
+            return
+        if transition:
+            hooks.moved(transition, self._moment(transition.because))
+        due = hook_due(self.state, self._seen, self.policy)
+        hooks.want(due, self._moment(self.status.why))
+
+    def _moment(self, why: str) -> Moment:
+        return Moment(self.state.phase, self.detector.verdict, why, self.policy)
+
     def _send(self, round_: Round) -> dict[str, str]:
         refused = {}
         for address in self.policy.watched:
@@ -399,22 +419,27 @@ class Monitor:
 
     # What people and later processes read.
 
-    def _tell(self, event: Event) -> None:
+    def tell(self, event: Event) -> None:
+        """Record an event, and pass it on to who wants to hear of it."""
         self.recorder.tell(event)
+        if hooks := self.protections.hooks:
+            hooks.pass_on(event, self._moment(self.status.why))
 
     def _tell_protections(self, seen: Observation) -> None:
         """What service checks, fence and lease have had to say."""
         protections, before = self.protections, self._told_of
         for found in protections.found:
-            self._tell(events.of_service_check(before.outcomes.get(found.name), found))
+            self.tell(events.of_service_check(before.outcomes.get(found.name), found))
             before.outcomes[found.name] = found.outcome
         protections.found = []
+        for told in protections.hooks_told:
+            self.tell(events.of_hook(told))
         if event := events.of_fence(before.fence, seen.fence):
-            self._tell(event)
+            self.tell(event)
         before.fence = seen.fence
         held = protections.leased_since_s is not None
         if held is not before.held:
-            self._tell(events.of_lease(held, protections.lease_why))
+            self.tell(events.of_lease(held, protections.lease_why))
         before.held = held
 
     def _tell_evidence(self) -> None:
@@ -425,18 +450,18 @@ class Monitor:
             self.status.told(notice)
             near_miss_s = self.policy.verdict_s / 2
             event = events.of_told(notice, near_miss_s=near_miss_s, blind=blind)
-            self._tell(event)
+            self.tell(event)
             if event.level > events.DEBUG:
                 self._status_due_s = 0.0
             self._status_due_s = min(self._status_due_s, self._status_written_s + STATUS_SOON_S)
 
     def _tell_transition(self, transition: Transition) -> None:
-        self._tell(events.of_transition(transition, self.status.why))
+        self.tell(events.of_transition(transition, self.status.why))
 
     def _keep_intent(self) -> None:
         """Keep what the next process must know; only a change is written."""
         state = self.state
-        intent = {
+        intent: dict[str, Any] = {
             "boot_id": self._boot_id,
             "role": self.policy.role.value,
             "phase": state.phase.value,
@@ -456,6 +481,8 @@ class Monitor:
                 for m in state.services
             ],
         }
+        if hooks := self.protections.hooks:
+            intent["hooks"] = list(hooks.owed)
         if intent != self._intent and self.recorder.intent(intent):
             self._intent = intent
 
@@ -510,7 +537,7 @@ class Monitor:
             self._summary_due_s = now_s + SUMMARY_S
             lost = f"; {self.recorder.lost} log lines lost" if self.recorder.lost else ""
             sentence = f"summary: {line}; {self.status.summary()}{lost}"
-            self._tell(Event(Kind.SUMMARY, events.INFO, sentence))
+            self.tell(Event(Kind.SUMMARY, events.INFO, sentence))
         if now_s >= self._status_due_s:
             self._status_due_s, self._status_written_s = now_s + STATUS_S, now_s
             self.recorder.status(
@@ -540,7 +567,7 @@ class Monitor:
             self._attention_due_s = now_s + ATTENTION_S
             for event in found:
                 if event.kind is not Kind.SERVICE_FAILED:  # told when it fails
-                    self._tell(event)
+                    self.tell(event)
 
 
 def detector_of(policy: Policy) -> type[Detector] | type[Contact]:
@@ -553,6 +580,6 @@ def detection(policy: Policy) -> Policy:
     kept = (
         *("services", "failback", "foreign_start", "recovery_delay_s", "takeover_delay_s"),
         *("timeout_s", "recovery_threshold", "startup_grace_s"),
-        *("service_checks", "fence", "lease", "flap_window_s", "max_takeovers"),
+        *("service_checks", "fence", "lease", "hooks", "flap_window_s", "max_takeovers"),
     )
     return replace(policy, **{name: getattr(neutral, name) for name in kept})

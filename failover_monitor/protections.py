@@ -1,4 +1,4 @@
-"""What may stand between a verdict and a takeover: service checks, fence, lease.
+"""What may stand between a verdict and a takeover: service checks, fence, lease, hooks.
 
 Rule: what is not configured is not imported, and answers as if nothing stood in the way.  Like
 systemd and the probe they are asked and looked at; none of them is ever waited for.
@@ -17,6 +17,9 @@ from failover_monitor.model import (
     CheckSeen,
     FencePolicy,
     FenceSeen,
+    HookSeen,
+    HooksPolicy,
+    HookTold,
     LeasePolicy,
     Outcome,
     Policy,
@@ -28,6 +31,7 @@ PROOF_ROUNDS = 2  # a failure that no steady round has proven by then is none
 if TYPE_CHECKING:
     from failover_monitor.checks.runner import Runner
     from failover_monitor.fence import Fence
+    from failover_monitor.hooks import Hooks
     from failover_monitor.leases import Engine
     from failover_monitor.leases.keeper import Keeper
 
@@ -52,6 +56,7 @@ class Protections:
         self.fence: Fence | None = None
         self.keeper: Keeper | None = None
         self.engine: Engine | None = None
+        self.hooks: Hooks | None = None
         self.leased_since_s: float | None = None
         self.lease_stop_s = -INF  # when services on it must begin to stop
         old = before.policy if before else None
@@ -70,6 +75,12 @@ class Protections:
         elif policy.lease:
             self.keeper, self.engine = new_lease(policy.lease, clock(), changed)
 
+        if before and before.hooks and policy.hooks:
+            self.hooks = before.hooks
+            self.hooks.policy = policy.hooks
+        elif policy.hooks:
+            self.hooks = new_hooks(policy.hooks, clock, changed)
+
     async def run(self) -> None:
         """Keep the service checks going for ever."""
         if self.runner:
@@ -82,6 +93,8 @@ class Protections:
             self.fence.want(False)
         if self.engine and not (after and after.engine is self.engine):
             self.engine.close()
+        if self.hooks and not (after and after.hooks is self.hooks):
+            self.hooks.leave()
 
     # Look.
 
@@ -147,6 +160,20 @@ class Protections:
     def fence_seen(self) -> FenceSeen:
         return self.fence.seen if self.fence else FenceSeen()
 
+    @property
+    def hooks_seen(self) -> tuple[HookSeen, HookSeen]:
+        """Those that something waits for: `pre_takeover` and `pre_failback`."""
+        hooks = self.hooks
+        return (hooks.pre_takeover, hooks.pre_failback) if hooks else (HookSeen(), HookSeen())
+
+    @property
+    def hooks_told(self) -> list[HookTold]:
+        """What became of hooks since this was asked last."""
+        if self.hooks is None:
+            return []
+        told, self.hooks.told = self.hooks.told, []
+        return told
+
     # Ask.
 
     def want(self, *, lease: bool, fence: bool, hurry: bool) -> None:
@@ -177,6 +204,14 @@ def new_fence(
     from failover_monitor.fence import Fence
 
     return Fence(policy, clock, changed)
+
+
+def new_hooks(
+    policy: HooksPolicy, clock: Callable[[], float], changed: Callable[[], None]
+) -> "Hooks":
+    from failover_monitor.hooks import Hooks
+
+    return Hooks(policy, clock, changed)
 
 
 def new_lease(

@@ -13,6 +13,8 @@ from failover_monitor.model import (
     FencePolicy,
     Foreign,
     GuardPolicy,
+    HookPolicy,
+    HooksPolicy,
     LeasePolicy,
     Policy,
     Role,
@@ -45,6 +47,8 @@ SETTINGS = {
     "on_failure": "on_failure",
     "ttl": "ttl_s",
     "gates_failback": "gates_failback",
+    "hook_timeout": "timeout_s",
+    "veto": "veto",
 }
 HOSTS = {
     "primary": PRIMARY,
@@ -73,6 +77,7 @@ TOLD = {
     Kind.SERVICE_CHECK,
     Kind.FLAPPING,
     Kind.GATED,
+    Kind.HOOK,
 }
 
 
@@ -126,6 +131,9 @@ def read_protection(words: list[str], settings: dict[str, Any]) -> dict[str, Any
             values = dict(read_settings(pairs))
             lease = LeasePolicy(engine="toy", endpoints=(), name="pair", holder="us", **values)
             return {"lease": lease}
+        case ["hook", name, *pairs]:
+            hook = HookPolicy(command=(name,), **dict(read_settings(pairs)))
+            return {"hooks": replace(settings.get("hooks", HooksPolicy()), **{name: hook})}
         case ["service_check", name, "trigger", *pairs]:
             return more_checks(name, {"trigger": True} | dict(read_settings(pairs)), settings)
         case ["service_check", name, *pairs]:
@@ -149,7 +157,7 @@ def read_settings(pairs: list[str]) -> Iterator[tuple[str, Any]]:
                 yield SETTINGS[key], Foreign(value)
             case "on_failure":
                 yield SETTINGS[key], FenceFailure(value)
-            case "gates_failback":
+            case "gates_failback" | "veto":
                 yield SETTINGS[key], value == "yes"
             case "threshold" | "recovery" | "references_required" | "max_takeovers" | "retries":
                 yield SETTINGS[key], int(value)
@@ -197,6 +205,10 @@ def perform(world: World, move: tuple[str, ...]) -> None:  # noqa: C901, one lin
             world.fence_plan = how, 2.0
         case ["fence", how, "after", seconds]:
             world.fence_plan = how, float(seconds)
+        case ["hook", name, how]:
+            world.hook_plan[name] = how, 1.0
+        case ["hook", name, how, "after", seconds]:
+            world.hook_plan[name] = how, float(seconds)
         case ["lease", "ttl", seconds]:
             reload(world, read_protection(["lease", f"ttl={seconds}"], {}))
         case ["lease", how]:
