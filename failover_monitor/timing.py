@@ -175,6 +175,7 @@ def _guard_story(policy: Policy) -> Iterator[tuple[str, str]]:
     else:
         deadline = _seconds(guard.deadline_s)
         yield "cut off", f"no answer to an echo of the last {deadline}: {_stop(policy)}"
+    yield from _hooks(policy)
     yield "", ""
     for number, line in enumerate(safety.arithmetic(policy)):
         yield "" if number else "arithmetic", line
