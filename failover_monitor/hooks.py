@@ -204,7 +204,7 @@ class Hooks:
             "FAILOVER_HOOK": name,
             "FAILOVER_PHASE": moment.phase.value,
             "FAILOVER_VERDICT": moment.verdict.value,
-            "FAILOVER_PRIMARY": " ".join(moment.policy.primary or moment.policy.standby),
+            "FAILOVER_PRIMARY": " ".join(moment.policy.primary),
             "FAILOVER_SERVICES": " ".join(moment.policy.services),
             "FAILOVER_WHY": plain(moment.why),
         }

@@ -33,7 +33,8 @@ from failover_monitor.model import (
     Verdict,
 )
 from failover_monitor.ownership import distrust, unfit
-from tests.world import policy_of
+from tests.toys import ToyHooks
+from tests.world import World, policy_of
 
 SOON_S = 10.0  # until then what must come has come, also on a busy machine
 POLICY = policy_of(services=("a.service", "b.service"))
@@ -471,6 +472,46 @@ async def test_who_leaves_waits_for_nothing(stage: Stage) -> None:
     stage.turn()
     await asyncio.sleep(0.1)
     assert stage.runs == []
+
+
+# In the monitor.
+
+
+def told_of(world: World) -> list[str]:
+    """What on_event was told, in order."""
+    assert world.monitor
+    made = world.monitor.protections.hooks
+    assert isinstance(made, ToyHooks)
+    return [job.variables["FAILOVER_WHY"] for job in made.ran if job.name == ON_EVENT]
+
+
+@pytest.mark.parametrize("how", ["succeeds", "fails"])
+def test_the_monitor_passes_its_events_on_and_its_hooks_failures_feed_nothing(how: str) -> None:
+    """A verdict, each serious change of phase; a command that always fails makes no events."""
+    hook = HookPolicy(command=("hook",))
+    world = World(policy_of(hooks=HooksPolicy(on_event=hook)))
+    world.hook_plan[ON_EVENT] = how, 1.0
+    world.begin()
+    world.run_until(10.0)
+    world.hosts["198.51.100.2"].up = False
+    world.run_until(1000.0)
+    verdict, *moves = told_of(world)
+    assert verdict.startswith("verdict down: 3 checks in a row failed")
+    assert moves == [
+        "standby -> takeover: the primary stopped answering",
+        "takeover -> active: all services run here",
+    ]
+
+
+def test_without_hooks_nothing_of_them_is_kept() -> None:
+    """Neither in memory nor in what the next process reads."""
+    world = World(policy_of())
+    world.begin()
+    world.run_until(10.0)
+    assert world.monitor
+    assert world.monitor.protections.hooks is None
+    assert world.recorder.last_intent is not None
+    assert "hooks" not in world.recorder.last_intent
 
 
 # Whose files they are.

@@ -192,8 +192,10 @@ def hooked(policy: Policy, seen: Observation) -> Iterator[Observation]:
         yield seen
         return
     ended = [HookSeen(Hooking.DONE, NOW_S - 1), HookSeen(Hooking.FAILED, NOW_S - 1)]
-    running = [HookSeen(Hooking.RUNNING, NOW_S - 4), HookSeen(Hooking.DONE, NOW_S - 100)]
-    for state, failback in product(Hooking, (*ended, *running)):
+    earlier = [HookSeen(Hooking.DONE, NOW_S - 100)]
+    running = [HookSeen(Hooking.RUNNING, NOW_S - 4)]
+    failbacks = running if policy.enforced else ended + earlier + running
+    for state, failback in product(Hooking, failbacks):
         yield replace(seen, pre_takeover=HookSeen(state, NOW_S - 1), pre_failback=failback)
 
 

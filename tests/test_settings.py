@@ -232,6 +232,17 @@ def test_every_hook_reaches_the_policy() -> None:
     assert least == HooksPolicy(on_event=HookPolicy(command=("/x",), level=logging.WARNING))
 
 
+def test_the_example_of_hooks_is_a_good_one() -> None:
+    """What an operator copies from docs/settings.md."""
+    text = DOCS.read_text()
+    begin = text.index('"hooks": {')
+    example = json.loads("{" + text[begin : text.index("```", begin)] + "}")
+    made = policy_of(FIVE, **example).hooks
+    assert made
+    assert made.pre_takeover
+    assert (made.pre_takeover.veto, made.pre_takeover.timeout_s) == (True, 20)
+
+
 def test_no_hook_is_no_policy_for_hooks() -> None:
     """So that nothing of them is loaded."""
     assert policy_of(FIVE, hooks={}).hooks is None

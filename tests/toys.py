@@ -162,6 +162,7 @@ class ToyHooks(Hooks):
         self.takes_s = 0.0
         self.now: tuple[Job, HookPolicy] | None = None
         self.again: list[tuple[float, Job]] = []
+        self.ran: list[Job] = []
 
     def _begin(self) -> None:
         """Time does it: see `advance`."""
@@ -187,6 +188,7 @@ class ToyHooks(Hooks):
             self._ended(job, hook, Run(ended, self.takes_s))
         if self.now is None and (found := self._next()):
             self.now = found
+            self.ran.append(found[0])
             how, takes_s = self.world.hook_plan.get(found[0].name, SUCCEEDS)
             self.takes_s = found[1].timeout_s if how == "hangs" else takes_s
             self.ends_s = now_s + self.takes_s
