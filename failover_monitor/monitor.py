@@ -145,7 +145,7 @@ class Monitor:
             self.state = history
             if phase in SERVING:
                 sentence = "this host rebooted while it served: that takeover is over"
-                self.tell(Event(Kind.INTENT_ENDED, events.WARNING, sentence))
+                self._tell(Event(Kind.INTENT_ENDED, events.WARNING, sentence))
             return
         serving = phase in SERVING
         verdict = Verdict(intent["verdict"]) if serving else Verdict.UNKNOWN
@@ -348,7 +348,7 @@ class Monitor:
         ours = before.phase in (*SERVING, Phase.OPENING) and not seen.host_stopping
         started = frozenset(self.policy.services if ours else ())
         for event in events.of_units(self._units, seen.units, started):
-            self.tell(event)
+            self._tell(event)
         if self._units != seen.units or decision.transition:
             self._status_due_s = seen.now_s
         self._units = seen.units
@@ -361,7 +361,7 @@ class Monitor:
         self._keep_intent()
         tries = {memory.name: memory.tries for memory in before.services}
         for effect in decision.effects:
-            self.tell(events.of_effect(effect, tries.get(effect.service, 0)))
+            self._tell(events.of_effect(effect, tries.get(effect.service, 0)))
 
     def act(self, decision: Decision) -> None:
         """Ask for what should be; the next look shows what came of it."""
@@ -420,7 +420,10 @@ class Monitor:
     # What people and later processes read.
 
     def tell(self, event: Event) -> None:
-        """Record an event, and pass it on to who wants to hear of it."""
+        """Record an event of the process around us, as one of our own."""
+        self._tell(event)
+
+    def _tell(self, event: Event) -> None:
         self.recorder.tell(event)
         if hooks := self.protections.hooks:
             hooks.pass_on(event, self._moment(self.status.why))
@@ -429,17 +432,17 @@ class Monitor:
         """What service checks, fence and lease have had to say."""
         protections, before = self.protections, self._told_of
         for found in protections.found:
-            self.tell(events.of_service_check(before.outcomes.get(found.name), found))
+            self._tell(events.of_service_check(before.outcomes.get(found.name), found))
             before.outcomes[found.name] = found.outcome
         protections.found = []
         for told in protections.hooks_told:
-            self.tell(events.of_hook(told))
+            self._tell(events.of_hook(told))
         if event := events.of_fence(before.fence, seen.fence):
-            self.tell(event)
+            self._tell(event)
         before.fence = seen.fence
         held = protections.leased_since_s is not None
         if held is not before.held:
-            self.tell(events.of_lease(held, protections.lease_why))
+            self._tell(events.of_lease(held, protections.lease_why))
         before.held = held
 
     def _tell_evidence(self) -> None:
@@ -450,13 +453,13 @@ class Monitor:
             self.status.told(notice)
             near_miss_s = self.policy.verdict_s / 2
             event = events.of_told(notice, near_miss_s=near_miss_s, blind=blind)
-            self.tell(event)
+            self._tell(event)
             if event.level > events.DEBUG:
                 self._status_due_s = 0.0
             self._status_due_s = min(self._status_due_s, self._status_written_s + STATUS_SOON_S)
 
     def _tell_transition(self, transition: Transition) -> None:
-        self.tell(events.of_transition(transition, self.status.why))
+        self._tell(events.of_transition(transition, self.status.why))
 
     def _keep_intent(self) -> None:
         """Keep what the next process must know; only a change is written."""
@@ -537,7 +540,7 @@ class Monitor:
             self._summary_due_s = now_s + SUMMARY_S
             lost = f"; {self.recorder.lost} log lines lost" if self.recorder.lost else ""
             sentence = f"summary: {line}; {self.status.summary()}{lost}"
-            self.tell(Event(Kind.SUMMARY, events.INFO, sentence))
+            self._tell(Event(Kind.SUMMARY, events.INFO, sentence))
         if now_s >= self._status_due_s:
             self._status_due_s, self._status_written_s = now_s + STATUS_S, now_s
             self.recorder.status(
@@ -567,7 +570,7 @@ class Monitor:
             self._attention_due_s = now_s + ATTENTION_S
             for event in found:
                 if event.kind is not Kind.SERVICE_FAILED:  # told when it fails
-                    self.tell(event)
+                    self._tell(event)
 
 
 def detector_of(policy: Policy) -> type[Detector] | type[Contact]:
