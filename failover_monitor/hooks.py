@@ -266,7 +266,7 @@ class Hooks:
         began_s = self._clock()
         limit_s = hook.timeout_s + STOP_S + SLACK_S
         ended = await run_command(self._launch(job, hook), timeout_s=limit_s)
-        self._unclear = ended.status is None
+        self._unclear = ended.status is None or ended.status < 0  # it went, its unit may not have
         return Run(ended, self._clock() - began_s)
 
     def _ended(self, job: Job, hook: HookPolicy, run: Run) -> None:
@@ -281,7 +281,7 @@ class Hooks:
             if state is self.pre_takeover.state:
                 since_s = self.pre_takeover.since_s
             self.pre_takeover = HookSeen(state, since_s, why)
-        elif job.name == PRE_FAILBACK:
+        elif job.name == PRE_FAILBACK and all(other.name != PRE_FAILBACK for other in self._phases):
             self.pre_failback = HookSeen(state, self._clock(), why)
         if holds:
             self._later(AGAIN_S, job)

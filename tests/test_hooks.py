@@ -285,6 +285,20 @@ async def test_a_failback_sees_its_hook_end(stage: Stage) -> None:
     assert (seen.state, seen.since_s > before_s) == (Hooking.DONE, True)
 
 
+async def test_a_failback_does_not_take_an_earlier_ones_hook_for_its_own(stage: Stage) -> None:
+    """The primary came, went and came again while the first one ran."""
+    script = "echo begin >>runs; until test -e go; do sleep 0.01; done; rm go"
+    stage.made(HooksPolicy(pre_failback=stage.hook(script)))
+    stage.moved(FAILBACK, TAKEOVER)
+    await stage.until(lambda: stage.runs == ["begin"], "the first one runs")
+    stage.moved(FAILBACK)
+    (stage.path / "go").touch()
+    await stage.until(lambda: len(stage.runs) == 2, "the second one runs")
+    assert stage.hooks.pre_failback.state is Hooking.RUNNING
+    (stage.path / "go").touch()
+    await stage.until(lambda: stage.hooks.pre_failback.state is Hooking.DONE, "it has ended")
+
+
 # Hooks that misbehave.
 
 
