@@ -10,7 +10,7 @@ import re
 import socket
 import stat
 import unicodedata
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import islice
@@ -43,11 +43,13 @@ from failover_monitor.safety import (
 )
 from failover_monitor.settings import (
     CHECKS,
+    HOOKS,
     SERVICE_LIMIT,
     TTL_LIMIT_S,
     VALUE_LIMIT,
     FenceKeys,
     GuardKeys,
+    HooksKeys,
     Keys,
     LeaseKeys,
     Settings,
@@ -98,7 +100,13 @@ OF_STANDBY = (  # keys that say nothing on the primary
 )
 OF_PRIMARY = ("standby_ip",)
 GATEWAY_AND_HOST = ({"gateway_ip", "active_ip"}, {"gateway_ip", "standby_ip"})
-NESTED: dict[str, type[Keys]] = {"guard": GuardKeys, "fence": FenceKeys, "lease": LeaseKeys}
+OF_BOTH = ("on_event",)  # among the hooks; the others are about the standby's phases
+NESTED: dict[str, type[Keys]] = {
+    "guard": GuardKeys,
+    "fence": FenceKeys,
+    "lease": LeaseKeys,
+    "hooks": HooksKeys,
+}
 
 Location = tuple[str | int, ...]
 
@@ -158,9 +166,23 @@ _WHAT = {  # pydantic's error types in our words
 # The whole.
 
 
-def load(path: Path) -> Config:
-    """Read and understand a configuration, or raise `ConfigError`."""
-    return parse(_read(path), path, host_addresses=HostAddresses(), unit_dirs=UNIT_DIRS)
+def no_fault(_command: Sequence[str]) -> str:
+    return ""
+
+
+def load(path: Path, *, distrust: Callable[[Sequence[str]], str] = no_fault) -> Config:
+    """Read and understand a configuration, or raise `ConfigError`.
+
+    `distrust` says why a hook must not be run, "" = it may.  The monitor asks before each run
+    instead: a file that is not as it should be must not end the watch.
+    """
+    return parse(
+        _read(path),
+        path,
+        host_addresses=HostAddresses(),
+        unit_dirs=UNIT_DIRS,
+        distrust=distrust,
+    )
 
 
 def parse(
@@ -169,10 +191,12 @@ def parse(
     *,
     host_addresses: Container[str] = (),
     unit_dirs: Sequence[Path] = (),
+    distrust: Callable[[Sequence[str]], str] = no_fault,
 ) -> Config:
     """Understand a text, or raise `ConfigError`.
 
-    `host_addresses` are this host's own; aliases of units are links in `unit_dirs`.
+    `host_addresses` are this host's own; aliases of units are links in `unit_dirs`; `distrust`
+    as for `load`.
     """
     try:
         document = jsonc.read(_json_alone(text))
@@ -194,7 +218,7 @@ def parse(
         details = error.errors(include_url=False)[:PROBLEM_LIMIT]
         problems += [problem for detail in details for problem in draft.wrong(detail)]
         raise ConfigError(path, problems) from None
-    problems += draft.unsafe(settings)
+    problems += [*draft.unsafe(settings), *draft.unsafe_hooks(settings.policy, distrust)]
     if problems:
         raise ConfigError(path, problems)
     return Config(path=path, text=text, policy=settings.policy)
@@ -386,6 +410,20 @@ class _Draft:
             what = f"{shown(action)} is no fence"
             yield self._at(("fence", "options", "action"), what, '"off" or "reboot"')
 
+    def unsafe_hooks(
+        self, policy: Policy, distrust: Callable[[Sequence[str]], str]
+    ) -> Iterator[Problem]:
+        for name in HOOKS:
+            hook = getattr(policy.hooks, name, None)
+            if hook is None:
+                continue
+            if policy.role is Role.PRIMARY and name not in OF_BOTH:
+                what = 'says nothing with "role": "primary"'
+                yield self._at(("hooks", name), what, 'only on the standby, or "on_event"')
+            if fault := distrust(hook.command):
+                right = "files and directories that root owns and nobody else may write"
+                yield self._at(("hooks", name, "command"), fault, right)
+
     def _unsafe_check(
         self, place: Location, check: ServiceCheck, policy: Policy
     ) -> Iterator[Problem]:
@@ -475,6 +513,8 @@ def keys_at(location: Location) -> tuple[type[Keys], FieldInfo | None]:
     first, *rest = location
     if first == "service_checks" and len(rest) > 1:
         keys, rest = CHECKS[str(rest[1])], rest[2:]
+    elif first == "hooks" and len(rest) > 1:
+        keys, rest = HOOKS[str(rest[0])], rest[1:]
     elif first in NESTED and rest:
         keys = NESTED[str(first)]
     else:

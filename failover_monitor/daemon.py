@@ -287,4 +287,4 @@ class Daemon:
             notify("WATCHDOG=1")
 
     def _tell(self, kind: Kind, level: int, sentence: str) -> None:
-        self.recorder.tell(Event(kind, level, sentence))
+        self.monitor.tell(Event(kind, level, sentence))

@@ -37,7 +37,14 @@ from failover_monitor.model import (
     Verdict,
 )
 from failover_monitor.services import noted, remember, starts, stops
-from failover_monitor.table import WANTED, Facts, all_at_rest, next_transition, time_over
+from failover_monitor.table import (
+    WANTED,
+    Facts,
+    all_at_rest,
+    next_transition,
+    stops_wait,
+    time_over,
+)
 
 TABLES = {Role.STANDBY: machine.TABLE, Role.PRIMARY: guard.TABLE}
 GO_ON = (time_over, all_at_rest, machine.paused)  # conditions that hold during a pause, too
@@ -64,7 +71,7 @@ def decide(state: PairState, seen: Observation, policy: Policy) -> Decision:
     match WANTED.get(state.phase):
         case Verb.START if not (seen.host_stopping or seen.listening or seen.paused):
             effects = tuple(starts(facts))
-        case Verb.STOP if policy.enforced or not seen.paused:
+        case Verb.STOP if not (stops_wait(facts) or (seen.paused and not policy.enforced)):
             effects = tuple(stops(facts))
         case _:
             effects = ()
@@ -115,6 +122,13 @@ def fenced(state: PairState, seen: Observation) -> PairState:
     back = seen.verdict is Verdict.UP and state.phase not in (Phase.CLAIM, *SERVING)
     now = done or (state.fenced and not back)
     return state if now is state.fenced else replace(state, fenced=now)
+
+
+def hook_due(state: PairState, seen: Observation, policy: Policy) -> bool:
+    """Whether the hook before a takeover should run now; it is all that is still missing."""
+    facts = Facts(state, seen, policy)
+    waits = state.phase in (Phase.CLAIM, Phase.FAILBACK) and not seen.paused
+    return waits and machine.hook_next(facts)
 
 
 def settled(state: PairState, seen: Observation) -> bool:

@@ -4,9 +4,9 @@ Rule: nothing that is asked here reaches the world.  Why that holds:
 
 - Units: what the monitor asks goes to `ImaginedUnits`, which never asks; the real door behind it
   is only looked through.  A stop or a kill leaves no trace but a line.
-- Fence and lease: `ImaginedFence` and `ImaginedLease` stand in their doors.  The command is never
-  run, the store is never reached; both are imagined to succeed at once.  Service checks are
-  questions, and are really asked.
+- Fence, lease, hooks: `ImaginedFence`, `ImaginedLease` and `ImaginedHooks` stand in their doors.
+  No command is ever run, the store is never reached; all are imagined to succeed at once.
+  Service checks are questions, and are really asked.
 - Files: its `Paths` are apart (a directory of its own in /run and in /var/lib), and so are its
   lock, intent, state word, permit, armed and time flags, and the requests that it obeys.  Nobody
   else reads them, so nothing that enforces stopping goes by them.
@@ -23,9 +23,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
+from failover_monitor.commands import Ended
 from failover_monitor.daemon import Hands, run
 from failover_monitor.events import Event, Kind
 from failover_monitor.files import LOG_FORMAT
+from failover_monitor.hooks import Hooks, Run
 from failover_monitor.leases.keeper import Ask, Reply, Wish
 from failover_monitor.model import (
     AT_REST,
@@ -46,7 +48,7 @@ from failover_monitor.units import UNLOADABLE
 
 MARK = "dry run: "
 LATE_S = 10.0  # so late is seen what really becomes of a unit
-IMAGINED = (Kind.FENCE, Kind.LEASE)  # what is told of these has not happened
+IMAGINED = (Kind.FENCE, Kind.LEASE, Kind.HOOK)  # what is told of these has not happened
 
 log = logging.getLogger("failover_monitor")
 
@@ -58,7 +60,7 @@ def run_command_line(options: argparse.Namespace) -> int:
     hands = Hands(
         journal=to_standard_output,
         services=imagined_units,
-        doors=Doors(fence=ImaginedFence, engine=ImaginedLease),
+        doors=Doors(fence=ImaginedFence, engine=ImaginedLease, hooks=ImaginedHooks),
     )
     return run(options.config, options.paths.dry_run, debug=options.debug, hands=hands)
 
@@ -172,6 +174,16 @@ class ImaginedFence:
             log.warning("would run the fence command %s", self._policy.command[0])
             self._seen = FenceSeen(Fencing.DONE, self._clock(), 1, "nothing was run")
         self._changed()
+
+
+class ImaginedHooks(Hooks):
+    """The production class; it runs no command, each is imagined to succeed at once."""
+
+    def _begin(self) -> None:
+        while found := self._next():
+            job, hook = found
+            log.info("would run the hook %s: %s", job.name, hook.command[0])
+            self._ended(job, hook, Run(Ended(0)))
 
 
 class ImaginedLease:

@@ -19,6 +19,8 @@ from failover_monitor.model import (
     Effect,
     FenceSeen,
     Fencing,
+    Hooking,
+    HookTold,
     Notice,
     Outcome,
     Phase,
@@ -30,7 +32,7 @@ from failover_monitor.model import (
     Verb,
     Verdict,
 )
-from failover_monitor.table import Facts, memory_of
+from failover_monitor.table import Facts, memory_of, prepared, stops_wait
 
 DEBUG, INFO, WARNING, ERROR, CRITICAL = (
     logging.DEBUG,
@@ -39,6 +41,13 @@ DEBUG, INFO, WARNING, ERROR, CRITICAL = (
     logging.ERROR,
     logging.CRITICAL,
 )
+LEVEL_NAMES = {
+    DEBUG: "DEBUG",
+    INFO: "INFO",
+    WARNING: "WARNING",
+    ERROR: "ERROR",
+    CRITICAL: "CRITICAL",
+}
 SOON_S = 1.0  # a takeover that waits for no longer is no news
 CALM = frozenset({Phase.UNKNOWN, Phase.STANDBY})
 DOWN = frozenset({Unit.STOPPED, Unit.FAILED})
@@ -77,6 +86,7 @@ class Kind(Enum):
     INTENT_ENDED = "1b34308668564abcace39837a3f22306"  # a reboot ended a takeover
     OPERATOR = "f755f050ec5f43feb0b5f9f53be14cc1"  # an operator asked: taken, done, dropped
     PAUSED = "23d73ec276284a9eba96a24d98ba3218"  # an operator's pause: begun, lasting, ended
+    HOOK = "6f1c0a7e5d7b4c1d9f6f2c8b3a94e0d5"  # a hook: begun, ended, failed
     SUMMARY = "a11eb831914e40f68acc77a4181cf38f"  # every ten minutes
 
 
@@ -168,6 +178,23 @@ def of_fence(before: FenceSeen, now: FenceSeen) -> Event | None:
             return Event(Kind.FENCE, WARNING, "the primary is being fenced", fields)
 
 
+def of_hook(told: HookTold) -> Event:
+    """What became of one of the operator's hooks."""
+    fields = {"HOOK": told.name, "HOOK_STATE": told.state.value, "WHY": told.why}
+    left_out = f"; {told.dropped} events were not passed on to it" if told.dropped else ""
+    match told.state:
+        case Hooking.RUNNING:
+            return Event(Kind.HOOK, INFO, f"hook {told.name} runs", fields)
+        case Hooking.FAILED:
+            then = "; it holds the takeover" if told.holds else ""
+            sentence = f"hook {told.name} failed: {told.why}{then}{left_out}"
+            return Event(Kind.HOOK, ERROR, sentence, fields)
+        case _:
+            words = f": {told.why}" if told.why else ""
+            sentence = f"hook {told.name} ended after {told.took_s:.1f} s{words}{left_out}"
+            return Event(Kind.HOOK, WARNING if told.dropped else INFO, sentence, fields)
+
+
 def of_lease(held: bool, why: str) -> Event:
     """The lease became ours, or is ours no more."""
     words = "the lease is ours" if held else "the lease is not ours"
@@ -245,22 +272,28 @@ def of_one_service(unit: UnitSeen, facts: Facts, passing: tuple[str, ...]) -> It
         sentence = f"possibly two active: {name} runs here while the primary answers"
         yield Kind.FOREIGN, CRITICAL, sentence
     elif phase in SERVING and runs and up and not (facts.policy.triggered and not well):
-        why = f"failback is {facts.policy.failback}; give it back with: failover-monitor failback"
-        if facts.seen.paused:
-            why = "failback is paused; end that with: failover-monitor resume"
-        elif facts.state.by_hand:
-            who = facts.state.by_hand
-            why = f"{who} took it over by hand; give it back with: failover-monitor failback"
-        sentence = f"possibly two active: the primary answers and {name} runs here, {why}"
-        yield Kind.FAILBACK_WAITS, CRITICAL, sentence
+        sentence = f"possibly two active: the primary answers and {name} runs here"
+        yield Kind.FAILBACK_WAITS, CRITICAL, f"{sentence}, {kept_by(facts)}"
     elif phase in ENDING and unit.state in STAYS:
         asked_s = memory_of(unit, facts.state).asked_s
         if facts.seen.now_s - max(facts.state.since_s, asked_s) >= PATIENCE_S:
             seconds = facts.seen.now_s - facts.state.since_s
             sentence = f"possibly two active: {name} has not stopped for {seconds:.0f} s"
+            if stops_wait(facts):
+                sentence += ", the hook pre_failback still runs"
             yield Kind.STOP_OVERDUE, CRITICAL, sentence
     elif phase is Phase.GATED and runs:
         yield Kind.GATED, CRITICAL, f"{name} runs here, although this host may not serve"
+
+
+def kept_by(facts: Facts) -> str:
+    """Why services go on running here although the primary answers."""
+    if facts.seen.paused:
+        return "failback is paused; end that with: failover-monitor resume"
+    why = f"failback is {facts.policy.failback}"
+    if facts.state.by_hand:
+        why = f"{facts.state.by_hand} took it over by hand"
+    return f"{why}; give it back with: failover-monitor failback"
 
 
 def of_waiting(facts: Facts, lease_why: str) -> Iterator[Found]:
@@ -283,9 +316,16 @@ def of_waiting(facts: Facts, lease_why: str) -> Iterator[Found]:
         waits = [f"lease: {lease_why}"] if seen.now_s >= seen.serve_until_s else []
         if policy.fence and not state.fenced and not waits:
             waits.append(f"fence: {fence.state}, {fence.why or 'no answer yet'}")
+        if not waits and not prepared(facts):
+            hook = seen.pre_takeover
+            waits.append(f"hook pre_takeover: {hook.state}, {hook.why or 'no answer yet'}")
         if state.by_hand and not waits:
             waits.append("the guard of the primary")
-        lasting = seen.now_s - state.since_s >= PATIENCE_S or fence.state is Fencing.FAILED
+        lasting = (
+            seen.now_s - state.since_s >= PATIENCE_S
+            or fence.state is Fencing.FAILED
+            or seen.pre_takeover.state is Hooking.FAILED
+        )
         level = CRITICAL if lasting else WARNING
         yield Kind.CLAIM, level, f"the takeover waits for {'; '.join(waits) or 'nothing more'}"
     if state.phase is Phase.GATED and waits_long and not seen.host_stopping:

@@ -22,6 +22,7 @@ from failover_monitor.table import (
     all_running,
     any_running,
     listed,
+    prepared,
     runs,
     time_over,
 )
@@ -92,6 +93,10 @@ def recent(facts: Facts) -> tuple[float, ...]:
 
 
 def sure(facts: Facts) -> bool:
+    return certain(facts) and prepared(facts)
+
+
+def certain(facts: Facts) -> bool:
     return fenced(facts) and not time_over(facts) and not held_back(facts)
 
 
@@ -138,6 +143,10 @@ def by_hand(facts: Facts) -> bool:
 
 
 def sure_by_hand(facts: Facts) -> bool:
+    return certain_by_hand(facts) and prepared(facts)
+
+
+def certain_by_hand(facts: Facts) -> bool:
     """Fence, lease and the guard of a silent primary have their say all the same."""
     ready = fenced(facts) and guard_done(facts)
     return ready and not time_over(facts) and not facts.seen.host_stopping
@@ -152,6 +161,27 @@ def guard_done(facts: Facts) -> bool:
 
 def cut_off(facts: Facts) -> bool:
     return primary_unknown(facts) and not by_hand(facts)
+
+
+# Is the hook before a takeover next?
+
+
+def hook_first(facts: Facts) -> bool:
+    """All else has said yes."""
+    gone = (silent(facts) or service_dead(facts)) and certain(facts)
+    return gone and facts.policy.pre_takeover is not None
+
+
+def hook_next(facts: Facts) -> bool:
+    """The same in a claim: of evidence, or of an operator."""
+    asked = by_hand(facts) and certain_by_hand(facts)
+    return hook_first(facts) or (asked and facts.policy.pre_takeover is not None)
+
+
+def hook_ended(facts: Facts) -> bool:
+    """It was all that a takeover waited for."""
+    alone = facts.policy.fence is None and facts.policy.lease is None
+    return facts.policy.pre_takeover is not None and alone and gone_for_sure(facts)
 
 
 # Is it back?
@@ -209,6 +239,7 @@ def foreign_unwanted(facts: Facts) -> bool:
 # First match wins, so the order of rows is part of the meaning.
 TABLE = (
     Row(Phase.UNKNOWN, primary_down, Phase.TAKEOVER, "the primary does not answer"),
+    Row(Phase.UNKNOWN, hook_first, Phase.CLAIM, "first run the hook pre_takeover"),
     Row(Phase.UNKNOWN, primary_gone, Phase.CLAIM, "first make sure that the primary is gone"),
     Row(Phase.UNKNOWN, asked_and_sure, Phase.TAKEOVER, BY_HAND),
     Row(Phase.UNKNOWN, takeover_asked, Phase.CLAIM, BY_HAND),
@@ -217,6 +248,7 @@ TABLE = (
     #
     Row(Phase.STANDBY, primary_down, Phase.TAKEOVER, "the primary stopped answering"),
     Row(Phase.STANDBY, service_down, Phase.TAKEOVER, "the primary's service is dead"),
+    Row(Phase.STANDBY, hook_first, Phase.CLAIM, "first run the hook pre_takeover"),
     Row(Phase.STANDBY, primary_gone, Phase.CLAIM, "first make sure that the primary is gone"),
     Row(Phase.STANDBY, asked_and_sure, Phase.TAKEOVER, BY_HAND),
     Row(Phase.STANDBY, takeover_asked, Phase.CLAIM, BY_HAND),
@@ -226,6 +258,7 @@ TABLE = (
     #
     Row(Phase.CLAIM, paused, Phase.UNKNOWN, "an operator paused it"),
     Row(Phase.CLAIM, by_hand_and_sure, Phase.TAKEOVER, BY_HAND),
+    Row(Phase.CLAIM, hook_ended, Phase.TAKEOVER, "the hook pre_takeover has ended"),
     Row(Phase.CLAIM, gone_for_sure, Phase.TAKEOVER, "the primary is sure to serve no more"),
     Row(Phase.CLAIM, spoken_for, Phase.STANDBY, "the primary, or its service, answers after all"),
     Row(Phase.CLAIM, cut_off, Phase.UNKNOWN, "our own network does not answer"),

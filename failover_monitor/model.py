@@ -40,7 +40,7 @@ class Phase(StrEnum):
 
     UNKNOWN = "unknown"  # not enough evidence: leave the services as they are
     STANDBY = "standby"  # the primary serves
-    CLAIM = "claim"  # the primary is down; fence and lease make sure that it serves no more
+    CLAIM = "claim"  # the primary is down; fence, lease and `pre_takeover` come first
     TAKEOVER = "takeover"  # the primary is down; our services are being started
     ACTIVE = "active"  # all our services run in the primary's place
     FAILBACK = "failback"  # the primary is back; our services are being stopped
@@ -121,6 +121,15 @@ class Fencing(StrEnum):
     FAILED = "failed"  # it failed; tried again every now and then
 
 
+class Hooking(StrEnum):
+    """How far the command of a hook has come."""
+
+    IDLE = "idle"  # not asked
+    RUNNING = "running"  # under way, or waiting for its turn
+    DONE = "done"  # it ended with status 0
+    FAILED = "failed"  # anything else; where it is a veto, tried again every now and then
+
+
 class FenceFailure(StrEnum):
     """What follows when the fence command fails."""
 
@@ -180,6 +189,48 @@ class FenceSeen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HookPolicy:
+    """An operator's command that is run at one moment of a failover."""
+
+    command: tuple[str, ...]  # argument list; never a shell's
+    timeout_s: float = 30.0
+    veto: bool = False  # of `pre_takeover`: its failure holds the takeover
+    level: int = 30  # of `on_event`: less serious ones are not passed on; as `logging` counts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HooksPolicy:
+    """The commands, by the moment at which they are run."""
+
+    pre_takeover: HookPolicy | None = None
+    post_takeover: HookPolicy | None = None
+    pre_failback: HookPolicy | None = None
+    post_failback: HookPolicy | None = None
+    on_event: HookPolicy | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HookSeen:
+    """A hook that something waits for, as things stand."""
+
+    state: Hooking = Hooking.IDLE
+    since_s: float = 0.0
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookTold:
+    """What became of one hook, for people."""
+
+    name: str  # a field of `HooksPolicy`
+    state: Hooking
+    why: str = ""  # why it failed; else its last line
+    took_s: float = 0.0
+    holds: bool = False  # its failure holds the takeover
+    dropped: int = 0  # events that were not passed on, since this was told last
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LeasePolicy:
     """A lease in a store that both hosts reach: only its holder serves."""
 
@@ -232,6 +283,17 @@ class Policy:
     lease: LeasePolicy | None = None
     flap_window_s: float = 0.0  # takeovers closer than this are flapping; 0: never
     max_takeovers: int = 3  # so many in one window: no more before an operator's `ack`
+    hooks: HooksPolicy | None = None
+
+    @property
+    def pre_takeover(self) -> HookPolicy | None:
+        """The command that a takeover waits for."""
+        return self.hooks.pre_takeover if self.hooks else None
+
+    @property
+    def pre_failback(self) -> HookPolicy | None:
+        """The command that a failback waits for; never where stopping is enforced."""
+        return self.hooks.pre_failback if self.hooks and not self.enforced else None
 
     @property
     def enforced(self) -> bool:
@@ -262,7 +324,8 @@ class Policy:
     def by_hand_limit_s(self) -> float:
         """So long an operator's takeover waits for fence and lease before it is given up."""
         fence_s = self.fence.timeout_s * (self.fence.retries + 1) if self.fence else 0.0
-        return BY_HAND_S + fence_s + self.takeover_delay_s
+        hook_s = self.pre_takeover.timeout_s if self.pre_takeover else 0.0
+        return BY_HAND_S + fence_s + hook_s + self.takeover_delay_s
 
     @property
     def waits_for_guard(self) -> bool:
@@ -413,6 +476,8 @@ class Observation:
     healthy_since_s: float | None = None  # the checks that gate a failback pass since then
     fence: FenceSeen = FenceSeen()  # frozen
     serve_until_s: float = INF  # then our services must begin to stop
+    pre_takeover: HookSeen = HookSeen()  # frozen, as the next one
+    pre_failback: HookSeen = HookSeen()
 
 
 @dataclass(frozen=True, slots=True)
@@ -422,6 +487,16 @@ class Transition:
     source: Phase
     target: Phase
     because: str
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """How the pair stands when a hook is asked for: what its environment says."""
+
+    phase: Phase
+    verdict: Verdict
+    why: str
+    policy: Policy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from failover_monitor import events
 from failover_monitor.contact import Contact
-from failover_monitor.decision import adopt, decide
+from failover_monitor.decision import adopt, decide, hook_due
 from failover_monitor.detector import Detector
 from failover_monitor.events import Event, Kind
 from failover_monitor.files import Recorder
@@ -29,6 +29,7 @@ from failover_monitor.model import (
     Effect,
     FenceSeen,
     Memory,
+    Moment,
     Observation,
     Outcome,
     PairState,
@@ -178,6 +179,8 @@ class Monitor:
             self.detector.verdict_since_s = intent["verdict_since_s"]
         if state.phase in ARMED and (until_s := self.recorder.kept_time()) is not None:
             self._proven_until_s = min(self._proven_until_s, until_s)
+        if hooks := self.protections.hooks:
+            hooks.resume(intent.get("hooks", ()), self._moment(self.status.why))
         self.services.watch(self._watched())
 
     def reload(self, policy: Policy, probe: Probe) -> None:
@@ -321,6 +324,7 @@ class Monitor:
         """All that the machine is told."""
         detector, protections = self.detector, self.protections
         operator, health = self.orders, protections.health
+        pre_takeover, pre_failback = protections.hooks_seen
         service, service_since_s, _ = health.service
         silent = detector.verdict is Verdict.DOWN and self.policy.role is Role.STANDBY
         leased = self.policy.role is Role.PRIMARY and self.policy.lease is not None
@@ -344,6 +348,8 @@ class Monitor:
             healthy_since_s=health.healthy_since_s,
             fence=protections.fence_seen,
             serve_until_s=self._serve_until_s(),
+            pre_takeover=pre_takeover,
+            pre_failback=pre_failback,
         )
 
     def _serve_until_s(self) -> float:
@@ -388,6 +394,7 @@ class Monitor:
         self.detector.serve(phase in SERVING, self.clock())
         self._want(phase)
         self.orders.settle(decision.transition, self.state, self._seen)
+        self._call_hooks(decision.transition)
         if decision.transition and phase not in SERVING:
             self.services.watch(self._watched())
 
@@ -409,6 +416,19 @@ class Monitor:
             hurry=self.detector.suspicious or down or phase in SERVING,
         )
 
+    def _call_hooks(self, transition: Transition | None) -> None:
+        """Each has its moment: before a takeover and a failback, and when they are complete."""
+        hooks = self.protections.hooks
+        if hooks is None:
+            return
+        if transition:
+            hooks.moved(transition, self._moment(transition.because))
+        due = hook_due(self.state, self._seen, self.policy)
+        hooks.want(due, self._moment(self.status.why))
+
+    def _moment(self, why: str) -> Moment:
+        return Moment(self.state.phase, self.detector.verdict, why, self.policy)
+
     def _send(self, round_: Round) -> dict[str, str]:
         refused = {}
         for address in self.policy.watched:
@@ -419,8 +439,14 @@ class Monitor:
 
     # What people and later processes read.
 
+    def tell(self, event: Event) -> None:
+        """Record an event of the process around us, as one of our own."""
+        self._tell(event)
+
     def _tell(self, event: Event) -> None:
         self.recorder.tell(event)
+        if hooks := self.protections.hooks:
+            hooks.pass_on(event, self._moment(self.status.why))
 
     def _tell_orders(self) -> None:
         """What an operator asked for, and what became of it."""
@@ -436,6 +462,8 @@ class Monitor:
             self._tell(events.of_service_check(before.outcomes.get(found.name), found))
             before.outcomes[found.name] = found.outcome
         protections.found = []
+        for told in protections.hooks_told:
+            self._tell(events.of_hook(told))
         if event := events.of_fence(before.fence, seen.fence):
             self._tell(event)
         before.fence = seen.fence
@@ -464,7 +492,7 @@ class Monitor:
     def _keep_intent(self) -> None:
         """Keep what the next process must know; only a change is written."""
         state = self.state
-        intent = {
+        intent: dict[str, Any] = {
             "boot_id": self._boot_id,
             "role": self.policy.role.value,
             "phase": state.phase.value,
@@ -485,6 +513,8 @@ class Monitor:
                 for m in state.services
             ],
         }
+        if hooks := self.protections.hooks:
+            intent["hooks"] = list(hooks.owed)
         if intent != self._intent and self.recorder.intent(intent):
             self._intent = intent
 
@@ -584,6 +614,6 @@ def detection(policy: Policy) -> Policy:
     kept = (
         *("services", "failback", "foreign_start", "recovery_delay_s", "takeover_delay_s"),
         *("timeout_s", "recovery_threshold", "startup_grace_s"),
-        *("service_checks", "fence", "lease", "flap_window_s", "max_takeovers"),
+        *("service_checks", "fence", "lease", "hooks", "flap_window_s", "max_takeovers"),
     )
     return replace(policy, **{name: getattr(neutral, name) for name in kept})

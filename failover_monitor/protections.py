@@ -1,4 +1,4 @@
-"""What may stand between a verdict and a takeover: service checks, fence, lease.
+"""What may stand between a verdict and a takeover: service checks, fence, lease, hooks.
 
 Rule: what is not configured is not imported, and answers as if nothing stood in the way.  Like
 systemd and the probe they are asked and looked at; none of them is ever waited for.
@@ -17,6 +17,9 @@ from failover_monitor.model import (
     CheckSeen,
     FencePolicy,
     FenceSeen,
+    HookSeen,
+    HooksPolicy,
+    HookTold,
     LeasePolicy,
     Outcome,
     Policy,
@@ -26,6 +29,7 @@ from failover_monitor.model import (
 PROOF_ROUNDS = 2  # a failure that no steady round has proven by then is none
 
 if TYPE_CHECKING:
+    from failover_monitor.hooks import Hooks
     from failover_monitor.leases import Engine
     from failover_monitor.leases.keeper import Keeper
 
@@ -73,6 +77,7 @@ class Protections:
         self.fence: Fence | None = None
         self.keeper: Keeper | None = None
         self.engine: Engine | None = None
+        self.hooks: Hooks | None = None
         self.leased_since_s: float | None = None
         self.lease_stop_s = -INF  # when services on it must begin to stop
         old = before.policy if before else None
@@ -92,6 +97,12 @@ class Protections:
             self.keeper = new_keeper(policy.lease, clock())
             self.engine = self.doors.engine(policy.lease, changed)
 
+        if before and before.hooks and policy.hooks:
+            self.hooks = before.hooks
+            self.hooks.policy = policy.hooks
+        elif policy.hooks:
+            self.hooks = self.doors.hooks(policy.hooks, clock, changed)
+
     async def run(self) -> None:
         """Keep the service checks going for ever."""
         if self.runner:
@@ -104,6 +115,8 @@ class Protections:
             self.fence.want(False)
         if self.engine and not (after and after.engine is self.engine):
             self.engine.close()
+        if self.hooks and not (after and after.hooks is self.hooks):
+            self.hooks.leave()
 
     # Look.
 
@@ -174,6 +187,20 @@ class Protections:
     def fence_seen(self) -> FenceSeen:
         return self.fence.seen if self.fence else FenceSeen()
 
+    @property
+    def hooks_seen(self) -> tuple[HookSeen, HookSeen]:
+        """Those that something waits for: `pre_takeover` and `pre_failback`."""
+        hooks = self.hooks
+        return (hooks.pre_takeover, hooks.pre_failback) if hooks else (HookSeen(), HookSeen())
+
+    @property
+    def hooks_told(self) -> list[HookTold]:
+        """What became of hooks since this was asked last."""
+        if self.hooks is None:
+            return []
+        told, self.hooks.told = self.hooks.told, []
+        return told
+
     # Ask.
 
     def want(self, *, lease: bool, fence: bool, hurry: bool) -> None:
@@ -204,6 +231,12 @@ def new_fence(policy: FencePolicy, clock: Clock, changed: Changed) -> Fence:
     return Fence(policy, clock, changed)
 
 
+def new_hooks(policy: HooksPolicy, clock: Clock, changed: Changed) -> "Hooks":
+    from failover_monitor.hooks import Hooks
+
+    return Hooks(policy, clock, changed)
+
+
 def new_keeper(policy: LeasePolicy, now_s: float) -> "Keeper":
     from failover_monitor.leases.keeper import Keeper
 
@@ -218,11 +251,12 @@ def new_engine(policy: LeasePolicy, changed: Changed) -> "Engine":
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doors:
-    """How checks, fence and lease reach the world; a rehearsal and a dry run have others."""
+    """How checks, fence, lease and hooks reach the world; a rehearsal and a dry run have others."""
 
     runner: Callable[[Policy, Clock, Changed], Runner] = new_runner
     fence: Callable[[FencePolicy, Clock, Changed], Fence] = new_fence
     engine: "Callable[[LeasePolicy, Changed], Engine]" = new_engine
+    hooks: "Callable[[HooksPolicy, Clock, Changed], Hooks]" = new_hooks
 
 
 DOORS = Doors()

@@ -23,7 +23,7 @@ from failover_monitor.model import (
     UnitSeen,
     Verb,
 )
-from failover_monitor.table import WANTED, Facts, listed, memory_of, runs
+from failover_monitor.table import WANTED, Facts, listed, memory_of, runs, stop_due_s
 
 RETRY_S = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)  # between two tries; the last one for ever after
 STEADY_S = 60.0  # a service that ran for so long has earned a quick restart again
@@ -150,5 +150,5 @@ def next_due_s(state: PairState, seen: Observation, policy: Policy) -> float:
     moments = [t for m in state.services for t in (m.retry_s, m.asked_s + PATIENCE_S)]
     killed = any(memory.asked is Verb.KILL for memory in state.services)
     moments += [kill_due_s(state, policy), now_s + KILL_AGAIN_S if killed else INF]
-    moments.append(seen.serve_until_s)
+    moments += [seen.serve_until_s, stop_due_s(state, policy)]
     return min(t for t in moments if t > now_s)

@@ -23,6 +23,8 @@ from failover_monitor.model import (
     FencePolicy,
     Foreign,
     GuardPolicy,
+    HookPolicy,
+    HooksPolicy,
     LeasePolicy,
     Policy,
     Role,
@@ -457,6 +459,49 @@ class LeaseKeys(Keys):
         )
 
 
+class HookKeys(Keys):
+    """A command that is run at one moment."""
+
+    command: Command = _list(COMMAND, most=WORD_LIMIT)
+    timeout: float = _seconds(30.0, 0.1, 600)
+
+    @property
+    def policy(self) -> HookPolicy:
+        return HookPolicy(command=self.command, timeout_s=self.timeout)
+
+
+class TakeoverHookKeys(HookKeys):
+    """The one that a takeover waits for."""
+
+    veto: bool = Field(False, description="true or false")
+
+    @property
+    def policy(self) -> HookPolicy:
+        return replace(super().policy, veto=self.veto)
+
+
+class EventHookKeys(HookKeys):
+    """The one that hears of events."""
+
+    level: Literal["info", "warning", "error", "critical"] = Field(
+        "warning", description='"info", "warning", "error" or "critical"'
+    )
+
+    @property
+    def policy(self) -> HookPolicy:
+        return replace(super().policy, level=LEVELS[self.level])
+
+
+LEVELS = {"info": 20, "warning": 30, "error": 40, "critical": 50}  # as `logging` counts
+HOOKS: dict[str, type[HookKeys]] = {
+    "pre_takeover": TakeoverHookKeys,
+    "post_takeover": HookKeys,
+    "pre_failback": HookKeys,
+    "post_failback": HookKeys,
+    "on_event": EventHookKeys,
+}
+
+
 def _given(value: object) -> object:
     """An object that is there: nobody should think that null switches something on."""
     if value is None:
@@ -465,6 +510,26 @@ def _given(value: object) -> object:
 
 
 GIVEN = BeforeValidator(_given)
+
+
+HOOK = "an object: command, timeout"
+
+
+class HooksKeys(Keys):
+    """Commands around a takeover and a failback, and for events."""
+
+    pre_takeover: Annotated[TakeoverHookKeys | None, GIVEN] = Field(
+        None, description=f"{HOOK}, veto"
+    )
+    post_takeover: Annotated[HookKeys | None, GIVEN] = Field(None, description=HOOK)
+    pre_failback: Annotated[HookKeys | None, GIVEN] = Field(None, description=HOOK)
+    post_failback: Annotated[HookKeys | None, GIVEN] = Field(None, description=HOOK)
+    on_event: Annotated[EventHookKeys | None, GIVEN] = Field(None, description=f"{HOOK}, level")
+
+    @property
+    def policy(self) -> HooksPolicy | None:
+        given = {name: keys.policy for name in HOOKS if (keys := getattr(self, name))}
+        return HooksPolicy(**given) if given else None
 
 
 class Settings(Keys):
@@ -519,6 +584,9 @@ class Settings(Keys):
     )
     flap_window: float = _seconds(0.0, 0, 86_400)
     max_takeovers: int = _count(3)
+    hooks: Annotated[HooksKeys | None, GIVEN] = Field(
+        None, description=f"an object: {', '.join(HOOKS)}"
+    )
 
     @property
     def policy(self) -> Policy:
@@ -552,6 +620,7 @@ class Settings(Keys):
             lease=self.lease.policy if self.lease else None,
             flap_window_s=self.flap_window,
             max_takeovers=self.max_takeovers,
+            hooks=self.hooks.policy if self.hooks else None,
             interval_s=self.ping_interval,
             threshold=self.ping_fail_threshold,
             timeout_s=self.ping_timeout,

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 from failover_monitor.model import (
     AT_REST,
+    INF,
     RUNS,
+    Hooking,
     Memory,
     Observation,
     PairState,
@@ -76,6 +78,31 @@ def all_at_rest(facts: Facts) -> bool:
 def time_over(facts: Facts) -> bool:
     """The guard's contact, or the lease, is too old: our services must begin to stop."""
     return facts.seen.now_s >= facts.seen.serve_until_s
+
+
+# The hooks in the facts.
+
+
+def prepared(facts: Facts) -> bool:
+    """The hook before a takeover has succeeded; or it has failed, and its failure is no veto."""
+    hook, state = facts.policy.pre_takeover, facts.seen.pre_takeover.state
+    if hook is None or state is Hooking.DONE:
+        return True
+    return state is Hooking.FAILED and not hook.veto
+
+
+def stops_wait(facts: Facts) -> bool:
+    """For the hook before a failback, and for no longer than its time limit."""
+    hook = facts.seen.pre_failback
+    ended = hook.state in (Hooking.DONE, Hooking.FAILED) and hook.since_s > facts.state.since_s
+    return facts.seen.now_s < stop_due_s(facts.state, facts.policy) and not ended
+
+
+def stop_due_s(state: PairState, policy: Policy) -> float:
+    """When the stops of a failback begin, whatever the hook before it does; -INF: at once."""
+    if policy.pre_failback is None or state.phase is not Phase.FAILBACK:
+        return -INF
+    return state.since_s + policy.pre_failback.timeout_s
 
 
 # The services in the facts.

@@ -17,6 +17,7 @@ from failover_monitor.model import (
     FenceFailure,
     Foreign,
     GuardPolicy,
+    HookPolicy,
     Policy,
     Role,
 )
@@ -174,6 +175,7 @@ def _guard_story(policy: Policy) -> Iterator[tuple[str, str]]:
     else:
         deadline = _seconds(guard.deadline_s)
         yield "cut off", f"no answer to an echo of the last {deadline}: {_stop(policy)}"
+    yield from _hooks(policy)
     yield "", ""
     for number, line in enumerate(safety.arithmetic(policy)):
         yield "" if number else "arithmetic", line
@@ -244,6 +246,7 @@ def _protections(policy: Policy) -> Iterator[tuple[str, str]]:
         }[fence.on_failure]
         command = f"{fence.command[0]}, {tries} of at most {_seconds(fence.timeout_s)}"
         yield "fence", f"{command}, must succeed before a takeover; {fails}"
+    yield from _hooks(policy)
     if policy.enforced:
         yield "stopping", f"is enforced here, too: {_stop(policy)}"
     if policy.guard:
@@ -266,6 +269,24 @@ def _protections(policy: Policy) -> Iterator[tuple[str, str]]:
         )
     for number, line in enumerate(safety.arithmetic(policy)):
         yield "" if number else "arithmetic", line
+
+
+def _hooks(policy: Policy) -> Iterator[tuple[str, str]]:
+    label = "hooks"
+    for name in ("pre_takeover", "post_takeover", "pre_failback", "post_failback", "on_event"):
+        hook: HookPolicy | None = getattr(policy.hooks, name, None)
+        if hook is None:
+            continue
+        limit = f"for at most {_seconds(hook.timeout_s)}"
+        use = {
+            "pre_takeover": f"a takeover waits for it {limit}; if it fails "
+            + ("nothing starts" if hook.veto else "that is told, and the takeover goes on"),
+            "pre_failback": "runs beside the stops, which are enforced here"
+            if policy.enforced
+            else f"the stops wait for it {limit}",
+        }.get(name, f"runs {limit}, nothing waits for it")
+        yield label, f"{name}, {hook.command[0]}: {use}"
+        label = ""
 
 
 def _open(policy: Policy) -> Iterator[tuple[str, str]]:
@@ -344,10 +365,13 @@ def _takeover(policy: Policy) -> str:
         waits.append(f"the end of the primary's lease (up to {_seconds(policy.lease.ttl_s)})")
     if policy.fence:
         waits.append("the fence")
+    hook = policy.pre_takeover
+    last = f", then the hook (up to {_seconds(hook.timeout_s)})" if hook else ""
     if waits:
-        return f"the verdict, then {' and '.join(waits)}"
+        return f"the verdict, then {' and '.join(waits)}{last}"
     delay_s = policy.takeover_delay_s
-    return f"{_seconds(times.shortest_s + delay_s)} to {_seconds(times.longest_s + delay_s)}"
+    shortest, longest = _seconds(times.shortest_s + delay_s), _seconds(times.longest_s + delay_s)
+    return f"{shortest} to {longest}{last}"
 
 
 def _checks(policy: Policy) -> str:

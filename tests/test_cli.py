@@ -144,6 +144,19 @@ def test_check_names_every_problem_at_once(config: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_check_names_the_hook_that_others_could_change(config: Path) -> None:
+    """With the path that is not root's alone; nothing of it is run."""
+    hook = config.with_name("hook")
+    hook.write_text("#!/bin/sh\ntouch ran\n")
+    hook.chmod(0o757)
+    config.write_text(json.dumps(GOOD | {"hooks": {"on_event": {"command": [str(hook)]}}}))
+    done = run("check", str(config))
+    assert (done.returncode, done.stdout) == (BAD_CONFIG, "")
+    assert f"hooks.on_event.command: {hook} can be written by everybody" in done.stderr
+    hook.chmod(0o755)
+    assert run("check", str(config)).returncode == FINE
+
+
 @pytest.mark.parametrize("what", ["missing", "directory"])
 def test_check_without_a_readable_file(tmp_path: Path, what: str) -> None:
     """Is a bad configuration, too."""

@@ -23,6 +23,9 @@ from failover_monitor.model import (
     FencePolicy,
     Foreign,
     GuardPolicy,
+    Hooking,
+    HookPolicy,
+    HooksPolicy,
     LeasePolicy,
     Phase,
     Policy,
@@ -44,6 +47,7 @@ SAME_S = 1e-6
 TURN_S = 3.0  # a pause may have been seen last so long before its end
 PROTECTED_LIVES = 300
 GUARDED_LIVES = 200
+HOOKED_LIVES = 100
 
 FAULTS = (
     *("primary silent", "primary up", "gateway silent", "gateway up") * 3,
@@ -85,6 +89,16 @@ PROTECTED_FAULTS = (
     *("fence succeeds after 2", "fence fails after 1", "fence hangs", "fence succeeds after 9") * 2,
     *("lease granted", "lease granted", "lease wanted", "lease unreachable", "lease lost") * 2,
     *("failback", "ack", f"{A} ignores SIGTERM", f"{B} hangs in the kernel"),
+)
+HOOK_NAMES = ("pre_takeover", "post_takeover", "pre_failback", "post_failback")
+HOOKED_FAULTS = (
+    *FAULTS,
+    *("primary silent", "primary silent", "primary up", "kill") * 4,
+    *(
+        f"hook {name} {how}"
+        for name in HOOK_NAMES
+        for how in ("succeeds", "succeeds after 5", "fails", "hangs")
+    ),
 )
 GUARDED_FAULTS = (
     *("network lost", "network lost", "network back", "gateway silent", "gateway up") * 3,
@@ -387,6 +401,64 @@ class ProtectedLife(Life):
         return f"check tcp {how}", f"check http {how}", fence, "lease granted", "ack"
 
 
+class HookedLife(Life):
+    """With hooks that succeed, fail and hang around each takeover and failback."""
+
+    faults = HOOKED_FAULTS
+
+    def policy(self) -> Policy:
+        rng = self.rng
+
+        def hook(*, veto: bool = False) -> HookPolicy | None:
+            made = HookPolicy(command=("hook",), timeout_s=rng.choice((0.5, 10.0)), veto=veto)
+            return rng.choice((made, made, None))
+
+        hooks = HooksPolicy(
+            pre_takeover=hook(veto=rng.random() < 0.5),
+            post_takeover=hook(),
+            pre_failback=hook(),
+            post_failback=hook(),
+        )
+        guard = rng.choice((None, None, GuardPolicy(boot_hold_s=7.0)))
+        return replace(super().policy(), hooks=hooks, guard=guard)
+
+    def entered(self, before: Phase, phase: Phase) -> None:
+        """The hook before a takeover has ended under the very verdict that it was asked for."""
+        super().entered(before, phase)
+        assert self.world.monitor
+        hook, told = self.world.policy.pre_takeover, self.world.recorder.told
+        if phase in SERVING and before not in SERVING and hook:
+            ended = {Hooking.DONE} if hook.veto else {Hooking.DONE, Hooking.FAILED}
+            states = [
+                event.fields["HOOK_STATE"]
+                for at_s, event in told
+                if event.fields.get("HOOK") == "pre_takeover"
+                and at_s >= self.world.monitor.detector.verdict_since_s
+            ]
+            assert states[-1] in ended
+
+    def justified(self, effect: Effect, phase: Phase) -> None:
+        """Where nobody counts on a stop it comes after its hook, or after the hook's time."""
+        super().justified(effect, phase)
+        monitor, policy = self.world.monitor, self.world.policy
+        if effect.verb is Verb.STOP and policy.pre_failback and monitor:
+            assert not policy.enforced
+            since_s, hook = monitor.state.since_s, monitor._seen.pre_failback
+            over = self.world.now_s - since_s >= policy.pre_failback.timeout_s - SAME_S
+            ended = hook.state in (Hooking.DONE, Hooking.FAILED) and hook.since_s > since_s
+            assert over or ended or monitor.state.phase is not Phase.FAILBACK
+
+    def invariants(self) -> None:
+        """Nobody waits for longer than an operator has allowed; a claim is one for a reason."""
+        monitor, policy = self.world.monitor, self.world.policy
+        assert monitor
+        if monitor.state.phase is Phase.CLAIM:
+            assert policy.pre_takeover
+
+    def amends(self, *, dead: bool) -> tuple[str, ...]:
+        return tuple(f"hook {name} succeeds" for name in HOOK_NAMES)
+
+
 class GuardedLife(Life):
     """The guard on the primary: where it is cut off, nothing runs when its time is over."""
 
@@ -463,8 +535,13 @@ def seeds(request: pytest.FixtureRequest, lives: int) -> tuple[int, ...]:
 
 @pytest.mark.parametrize(
     ("kind", "lives"),
-    [(Life, LIVES), (ProtectedLife, PROTECTED_LIVES), (GuardedLife, GUARDED_LIVES)],
-    ids=["plain", "protected", "guarded"],
+    [
+        (Life, LIVES),
+        (ProtectedLife, PROTECTED_LIVES),
+        (HookedLife, HOOKED_LIVES),
+        (GuardedLife, GUARDED_LIVES),
+    ],
+    ids=["plain", "protected", "hooked", "guarded"],
 )
 def test_random_lives_come_to_rest(
     kind: type[Life], lives: int, request: pytest.FixtureRequest

@@ -10,7 +10,7 @@ from itertools import product
 
 import pytest
 
-from failover_monitor.decision import TAKEOVERS_KEPT, adopt, decide
+from failover_monitor.decision import TAKEOVERS_KEPT, adopt, decide, hook_due
 from failover_monitor.machine import FLAP_FACTOR, TABLE
 from failover_monitor.model import (
     AT_REST,
@@ -26,6 +26,10 @@ from failover_monitor.model import (
     Fencing,
     Foreign,
     GuardPolicy,
+    Hooking,
+    HookPolicy,
+    HookSeen,
+    HooksPolicy,
     LeasePolicy,
     Memory,
     Observation,
@@ -69,6 +73,9 @@ GUARDED_FENCE = replace(FENCE, on_failure=FenceFailure.WAIT_FOR_GUARD)
 LEASE = LeasePolicy(engine="etcd", endpoints=("http://198.51.100.11:2379",), name="p", holder="b")
 GUARD = GuardPolicy()
 TRIGGER = ServiceCheck(kind="tcp", name="tcp", options={}, trigger=True)
+HOOK = HookPolicy(command=("/bin/hook",))
+HOOKS = HooksPolicy(pre_takeover=HOOK, pre_failback=HOOK)
+VETO = HooksPolicy(pre_takeover=replace(HOOK, veto=True), pre_failback=replace(HOOK, timeout_s=3.0))
 FLAP_WINDOW_S = 600.0
 RECENT = (NOW_S - 500, NOW_S - 300, NOW_S - 200, NOW_S - 100)
 
@@ -106,6 +113,12 @@ def protected_policies() -> Iterator[Policy]:
         {"service_checks": (replace(TRIGGER, gates_failback=False),), **delayed},
         flapping,
         {"service_checks": (TRIGGER,), **flapping},
+        {"hooks": HOOKS},
+        {"hooks": HOOKS, "service_checks": (TRIGGER,)},
+        {"hooks": VETO, "foreign_start": Foreign.STOP},
+        {"hooks": VETO, "fence": GUARDED_FENCE, "guard": GUARD, "takeover_delay_s": DELAY_S},
+        {"hooks": VETO, "fence": FENCE, "failback": Failback.MANUAL},
+        {"hooks": HOOKS, "lease": LEASE},
         # The configuration refuses this one; the promises hold all the same.
         {"service_checks": (TRIGGER,), "fence": FENCE, "lease": LEASE},
     ):
@@ -173,6 +186,19 @@ def protected_observations(policy: Policy) -> Iterator[Observation]:
             )
 
 
+def hooked(policy: Policy, seen: Observation) -> Iterator[Observation]:
+    """Whatever the hooks of this policy may have come to; some ended in an earlier phase."""
+    if policy.hooks is None:
+        yield seen
+        return
+    ended = [HookSeen(Hooking.DONE, NOW_S - 1), HookSeen(Hooking.FAILED, NOW_S - 1)]
+    earlier = [HookSeen(Hooking.DONE, NOW_S - 100)]
+    running = [HookSeen(Hooking.RUNNING, NOW_S - 4)]
+    failbacks = running if policy.enforced else ended + earlier + running
+    for state, failback in product(Hooking, failbacks):
+        yield replace(seen, pre_takeover=HookSeen(state, NOW_S - 1), pre_failback=failback)
+
+
 def states() -> Iterator[PairState]:
     for phase, memory, settled in product(PHASES, MEMORIES, (False, True)):
         if memory.finished and phase not in SERVING:
@@ -217,8 +243,9 @@ def protected_turns() -> Iterator[Turn]:
     """And with whatever stands between a verdict and a takeover."""
     for policy in protected_policies():
         states_all = tuple(protected_states(policy))
-        for seen, state in some(product(protected_observations(policy), states_all)):
-            yield Turn.of(policy, state, seen)
+        for plain, state in some(product(protected_observations(policy), states_all)):
+            for seen in hooked(policy, plain):
+                yield Turn.of(policy, state, seen)
 
 
 def operated_turns() -> Iterator[Turn]:
@@ -340,6 +367,48 @@ def waits_longer_for_one_that_flaps(turn: Turn) -> bool:
     window_s = turn.policy.flap_window_s
     count = sum(at_s > NOW_S - window_s for at_s in turn.state.takeovers)
     return waited_s(turn) >= turn.policy.verdict_s * min(count, FLAP_FACTOR)
+
+
+def prepared(turn: Turn) -> bool:
+    """The hook before a takeover succeeded, or it may fail and did; or there is none."""
+    hook, state = turn.policy.pre_takeover, turn.seen.pre_takeover.state
+    failed = state is Hooking.FAILED and hook is not None and not hook.veto
+    return hook is None or state is Hooking.DONE or failed
+
+
+def runs_its_hook_first(turn: Turn) -> bool:
+    return not took_over(turn) or prepared(turn)
+
+
+def runs_its_hook_after_all_else(turn: Turn) -> bool:
+    """When it is asked for, it is all that is missing: with its success a takeover begins."""
+    if not hook_due(turn.decision.state, turn.seen, turn.policy):
+        return True
+    done = replace(turn.seen, pre_takeover=HookSeen(Hooking.DONE, NOW_S))
+    return Turn.of(turn.policy, turn.decision.state, done).phase is Phase.TAKEOVER
+
+
+def stop_is_due(turn: Turn) -> bool:
+    """The hook before a failback has ended, or its time is over, or nobody may wait for it."""
+    hook = turn.policy.hooks.pre_failback if turn.policy.hooks else None
+    seen = turn.seen.pre_failback
+    if hook is None or turn.policy.enforced or turn.phase is not Phase.FAILBACK:
+        return True
+    since_s = turn.decision.state.since_s
+    ended = seen.state in (Hooking.DONE, Hooking.FAILED) and seen.since_s > since_s
+    return ended or NOW_S - since_s >= hook.timeout_s
+
+
+def stops_after_its_hook(turn: Turn) -> bool:
+    return stop_is_due(turn) or not turn.asked(Verb.STOP, Verb.KILL)
+
+
+def decides_as_without_hooks_when_they_have_ended(turn: Turn) -> bool:
+    """What has said yes, or has no say, changes nothing but the sentence."""
+    if turn.policy.hooks is None or not (prepared(turn) and stop_is_due(turn)):
+        return True
+    plain = decide(turn.state, turn.seen, replace(turn.policy, hooks=None))
+    return (plain.state, plain.effects) == (turn.decision.state, turn.decision.effects)
 
 
 def leaves_the_unknown_alone(turn: Turn) -> bool:
@@ -495,6 +564,10 @@ PROMISES = (
     fences_first,
     serves_on_a_lease_alone,
     ends_with_its_lease,
+    runs_its_hook_first,
+    runs_its_hook_after_all_else,
+    stops_after_its_hook,
+    decides_as_without_hooks_when_they_have_ended,
     holds_while_it_flaps,
     waits_longer_for_one_that_flaps,
     leaves_the_unknown_alone,
@@ -556,7 +629,8 @@ def test_a_decision_settles_at_once() -> None:
 def test_a_protected_decision_settles_at_once() -> None:
     """An operator's wish is not granted and taken back for ever."""
     for policy in protected_policies():
-        seen_all = tuple(protected_observations(policy))[:: 7 if policy.lease else 1]
+        plain_all = tuple(protected_observations(policy))[:: 7 if policy.lease else 1]
+        seen_all = tuple(seen for plain in plain_all for seen in hooked(policy, plain))
         for state, seen in some(product(protected_states(policy), seen_all)):
             assert settles(state, seen, policy), f"never at rest: {state} {seen}"
 
@@ -1102,3 +1176,49 @@ def test_a_service_that_is_left_when_time_is_nearly_over_is_killed() -> None:
         decision = decide(state, look(words, now_s, 100.0), policy)
         assert asked(decision) == expected
         state = decision.state
+
+
+@pytest.mark.parametrize(("veto", "phase"), [(False, Phase.TAKEOVER), (True, Phase.CLAIM)])
+def test_a_hook_that_failed_holds_a_takeover_only_where_it_is_a_veto(
+    veto: bool, phase: Phase
+) -> None:
+    """Told in both cases; whether nobody serves is the operator's choice."""
+    hooks = HooksPolicy(pre_takeover=replace(HOOK, veto=veto))
+    policy = policy_of(services=(A, B), hooks=hooks)
+    failed = HookSeen(Hooking.FAILED, NOW_S - 1)
+    seen = look("down stopped stopped", NOW_S, NOW_S - 5, pre_takeover=failed)
+    assert decide(in_phase(Phase.CLAIM, Memory(A), Memory(B)), seen, policy).state.phase is phase
+
+
+def test_a_hook_without_fence_and_lease_claims_no_safety() -> None:
+    """It says that the hook has ended, not that the primary is sure to serve no more."""
+    policy = policy_of(services=(A, B), hooks=HOOKS)
+    waiting = look("down stopped stopped", NOW_S, NOW_S - 5)
+    state = in_phase(Phase.STANDBY, Memory(A), Memory(B))
+    first = decide(state, waiting, policy)
+    done = replace(waiting, pre_takeover=HookSeen(Hooking.DONE, NOW_S))
+    second = decide(first.state, done, policy)
+    assert [t.because for t in (first.transition, second.transition) if t] == [
+        "first run the hook pre_takeover",
+        "the hook pre_takeover has ended",
+    ]
+
+
+def test_the_end_of_waiting_for_a_hook_is_due() -> None:
+    """The stop begins on time, not at the next turn that happens to come."""
+    policy = policy_of(services=(A, B), hooks=VETO)
+    state = in_phase(Phase.FAILBACK, Memory(A), Memory(B), since_s=NOW_S - 1)
+    seen = look("up running running", NOW_S, NOW_S - 5)
+    assert next_due_s(state, seen, policy) == NOW_S + 2.0
+    assert decide(state, seen, policy).effects == ()
+    late = replace(seen, now_s=NOW_S + 2.0)
+    assert asked(decide(state, late, policy)) == ["stop b.service"]
+
+
+@pytest.mark.parametrize("protection", [{"lease": LEASE}, {"guard": GUARD}])
+def test_a_stop_that_is_enforced_waits_for_no_hook(protection: dict[str, object]) -> None:
+    """Somebody counts on it: the hook runs beside it."""
+    policy = policy_of(services=(A, B), hooks=HOOKS, **protection)
+    state = in_phase(Phase.FAILBACK, Memory(A), Memory(B), since_s=NOW_S, ending_s=NOW_S)
+    seen = look("up running running", NOW_S, NOW_S - 5)
+    assert asked(decide(state, seen, policy)) == ["stop b.service", "stop a.service"]

@@ -64,11 +64,19 @@ class Stage:
 
 
 def test_what_is_not_configured_is_not_imported() -> None:
-    """No fence, no lease and no service check: none of their modules, and no library of theirs."""
+    """No fence, lease, hook and service check: none of their modules, and no library of theirs."""
     shown = subprocess.run(
         [sys.executable, "-c", WITHOUT], capture_output=True, text=True, check=True
     )
-    for name in ("fence", "commands", "checks", "leases.etcd", "leases.keeper"):
+    for name in (
+        "fence",
+        "commands",
+        "checks",
+        "leases.etcd",
+        "leases.keeper",
+        "hooks",
+        "ownership",
+    ):
         assert f"failover_monitor.{name}" not in shown.stdout.split()
 
 

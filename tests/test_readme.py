@@ -12,7 +12,16 @@ from failover_monitor.cli import parser
 from failover_monitor.events import Kind
 from failover_monitor.guard import TABLE as GUARD_TABLE
 from failover_monitor.machine import TABLE
-from failover_monitor.settings import CHECKS, FenceKeys, GuardKeys, Keys, LeaseKeys, Settings
+from failover_monitor.settings import (
+    CHECKS,
+    HOOKS,
+    FenceKeys,
+    GuardKeys,
+    HooksKeys,
+    Keys,
+    LeaseKeys,
+    Settings,
+)
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -56,9 +65,12 @@ def test_every_setting_is_in_the_settings_table() -> None:
             assert json.loads(told[key]) == (list(default) if default == () else default), key
 
 
-@pytest.mark.parametrize("keys", [GuardKeys, FenceKeys, LeaseKeys, *CHECKS.values()])
+PROTECTIONS = (GuardKeys, FenceKeys, LeaseKeys, HooksKeys, *CHECKS.values(), *HOOKS.values())
+
+
+@pytest.mark.parametrize("keys", PROTECTIONS)
 def test_every_setting_of_a_protection_is_told(keys: type[Keys]) -> None:
-    """Each key inside guard, fence, lease and a service check stands in the page about them."""
+    """Each key inside one of them stands in the page about them."""
     page = (ROOT / "docs/settings.md").read_text()
     for name, field in keys.model_fields.items():
         assert f"| `{field.alias or name}` |" in page, name

@@ -5,6 +5,7 @@ refused with place, key and what would be right; a claim of safety is carried by
 """
 
 import json
+import logging
 import random
 import re
 import socket
@@ -32,13 +33,24 @@ from failover_monitor.model import (
     FenceFailure,
     FencePolicy,
     GuardPolicy,
+    HookPolicy,
+    HooksPolicy,
     LeasePolicy,
     Policy,
     Role,
     ServiceCheck,
 )
+from failover_monitor.ownership import distrust
 from failover_monitor.safety import OPEN, lease_margin_s
-from failover_monitor.settings import CHECKS, FenceKeys, GuardKeys, Keys, LeaseKeys
+from failover_monitor.settings import (
+    CHECKS,
+    HOOKS,
+    FenceKeys,
+    GuardKeys,
+    HooksKeys,
+    Keys,
+    LeaseKeys,
+)
 
 PATH = Path("config.json")
 DOCS = Path(__file__).parent.parent / "docs" / "settings.md"
@@ -92,7 +104,17 @@ TRIGGERED: dict[str, Any] = FIVE | {
     "fence": {**FENCE, "on_failure": "hold"},
     "failback": "delayed",
 }
+HOOKED: dict[str, Any] = FIVE | {
+    "hooks": {
+        "pre_takeover": {"command": ["/opt/pre", "now"], "timeout": 20, "veto": True},
+        "post_takeover": {"command": ["/opt/post"]},
+        "pre_failback": {"command": ["/opt/back"], "timeout": 2.5},
+        "post_failback": {"command": ["/opt/after"]},
+        "on_event": {"command": ["/opt/tell"], "timeout": 5, "level": "error"},
+    }
+}
 GOOD = {
+    "hooked": HOOKED,
     "triggered": TRIGGERED,
     "everything": EVERYTHING,
     "leased primary": LEASED,
@@ -195,6 +217,35 @@ def test_the_primary_reads_the_same_keys() -> None:
             key="/etc/a.key",
         ),
     )
+
+
+def test_every_hook_reaches_the_policy() -> None:
+    """With its limit; a veto and a level have only those that can."""
+    assert policy_of(HOOKED).hooks == HooksPolicy(
+        pre_takeover=HookPolicy(command=("/opt/pre", "now"), timeout_s=20, veto=True),
+        post_takeover=HookPolicy(command=("/opt/post",)),
+        pre_failback=HookPolicy(command=("/opt/back",), timeout_s=2.5),
+        post_failback=HookPolicy(command=("/opt/after",)),
+        on_event=HookPolicy(command=("/opt/tell",), timeout_s=5, level=logging.ERROR),
+    )
+    least = policy_of(FIVE, hooks={"on_event": {"command": ["/x"]}}).hooks
+    assert least == HooksPolicy(on_event=HookPolicy(command=("/x",), level=logging.WARNING))
+
+
+def test_the_example_of_hooks_is_a_good_one() -> None:
+    """What an operator copies from docs/settings.md."""
+    text = DOCS.read_text()
+    begin = text.index('"hooks": {')
+    example = json.loads("{" + text[begin : text.index("```", begin)] + "}")
+    made = policy_of(FIVE, **example).hooks
+    assert made
+    assert made.pre_takeover
+    assert (made.pre_takeover.veto, made.pre_takeover.timeout_s) == (True, 20)
+
+
+def test_no_hook_is_no_policy_for_hooks() -> None:
+    """So that nothing of them is loaded."""
+    assert policy_of(FIVE, hooks={}).hooks is None
 
 
 def test_five_keys_alone_have_no_protection() -> None:
@@ -305,7 +356,8 @@ def test_a_policy_survives_the_way_from_the_child(keys: dict[str, Any]) -> None:
 def test_every_key_of_a_protection_is_explained() -> None:
     """docs/settings.md has a row for each."""
     text = DOCS.read_text()
-    every: tuple[type[Keys], ...] = (GuardKeys, FenceKeys, LeaseKeys, *CHECKS.values())
+    whole: tuple[type[Keys], ...] = (GuardKeys, FenceKeys, LeaseKeys, HooksKeys)
+    every = (*whole, *CHECKS.values(), *HOOKS.values())
     for keys in every:
         for name, field in keys.model_fields.items():
             assert f"| `{field.alias or name}` |" in text, name
@@ -405,6 +457,24 @@ BAD: list[tuple[dict[str, Any], str, str, str]] = [
     ({"lease": {"endpoints": []}}, "lease.endpoints", "the list is empty", "a list of URLs"),
     ({"lease": {"endpoints": ["h:1"]}}, "lease.endpoints[0]", "is no URL", "http://HOST"),
     ({"lease": {"endpoints": ["http://h:1/v3"]}}, "lease.endpoints[0]", "is more", "HOST:PORT"),
+    ({"hooks": None}, "hooks", "null is not an object", "pre_takeover, post_takeover"),
+    ({"hooks": {"pre_takover": {}}}, "hooks.pre_takover", "is not a key", "mean pre_takeover?"),
+    ({"hooks": {"on_event": None}}, "hooks.on_event", "null is not an object", "command, timeout"),
+    ({"hooks": {"on_event": {}}}, "hooks.on_event.command", "is missing", "no shell"),
+    *(
+        ({"hooks": {name: {"command": ["/x"]} | keys}}, f"hooks.{name}.{key}", what, right)
+        for name, keys, key, what, right in (
+            ("post_takeover", {"command": "x"}, "command", '"x" is not a list', "no shell"),
+            ("post_takeover", {"command": []}, "command", "the list is empty", "no shell"),
+            ("post_takeover", {"command": ["x"]}, "command", "no absolute path", "begins with /"),
+            ("post_takeover", {"timeout": 0}, "timeout", "0 is out of range", "0.1 to 600"),
+            ("post_takeover", {"veto": True}, "veto", "is not a key", "one of command, timeout"),
+            ("pre_takeover", {"veto": 1}, "veto", "1 is neither true nor", "true or false"),
+            ("pre_takeover", {"level": "info"}, "level", "is not a key", "one of command"),
+            ("on_event", {"level": "debug"}, "level", "is not known here", '"info", "warning"'),
+            ("on_event", {"levle": "info"}, "levle", "is not a key", "did you mean level?"),
+        )
+    ),
     ({"flap_window": -1}, "flap_window", "-1 is out of range", "0 to 86400"),
     ({"max_takeovers": 0}, "max_takeovers", "0 is out of range", "1 to 100"),
     *(
@@ -479,6 +549,36 @@ def test_the_standby_has_no_keys_of_the_primary() -> None:
     assert (problem.key, problem.what) == ("standby_ip", "is missing")
     problem = only_problem(SERVES)
     assert (problem.key, problem.what) == ("active_ip", "is missing")
+
+
+def test_the_primary_hears_of_events_alone() -> None:
+    """It takes nothing over, and gives nothing back."""
+    told = {"on_event": {"command": ["/opt/tell"]}}
+    assert policy_of(PRIMARY, hooks=told).hooks
+    problem = only_problem(PRIMARY, hooks=told | {"pre_takeover": {"command": ["/opt/pre"]}})
+    assert (problem.key, problem.what) == (
+        "hooks.pre_takeover",
+        'says nothing with "role": "primary"',
+    )
+
+
+def test_a_hook_that_others_could_change_is_refused_with_its_path(tmp_path: Path) -> None:
+    """Where `check` looks; what reads for the monitor does not, so that the watch begins."""
+    script = tmp_path / "hook"
+    script.touch()
+    script.chmod(0o775)
+    text = json.dumps(FIVE | {"hooks": {"on_event": {"command": ["/bin/sh", str(script)]}}})
+    with pytest.raises(ConfigError) as refused:
+        parse(text, PATH, distrust=distrust)
+    (problem,) = refused.value.problems
+    assert (problem.key, problem.what) == (
+        "hooks.on_event.command",
+        f"{script} can be written by its group",
+    )
+    assert parse(text, PATH).policy.hooks
+    script.chmod(0o755)
+    assert parse(text, PATH, distrust=distrust).policy.hooks
+    assert parse(json.dumps(HOOKED), PATH, distrust=distrust).policy.hooks  # none of them is here
 
 
 # Claims of safety that the numbers do not carry.
@@ -884,6 +984,24 @@ REPORTS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
             "only its holder serves",
             "(4)(5) a lease of 15 s is renewed every 2.5 s",
         ),
+    ),
+    "hooks": (
+        HOOKED,
+        (
+            "pre_takeover, /opt/pre: a takeover waits for it for at most 20 s; if it fails nothing",
+            "post_takeover, /opt/post: runs for at most 30 s, nothing waits for it",
+            "pre_failback, /opt/back: the stops wait for it for at most 2.5 s",
+            "on_event, /opt/tell: runs for at most 5 s",
+            "crash to takeover 7 s to 10 s, then the hook (up to 20 s)",
+        ),
+    ),
+    "hooks and a guard": (
+        PAIR | {"hooks": {n: HOOKED["hooks"][n] for n in ("pre_failback", "on_event")}},
+        ("pre_failback, /opt/back: runs beside the stops, which are enforced here",),
+    ),
+    "hooks of the primary": (
+        PRIMARY | {"hooks": {"on_event": {"command": ["/opt/tell"]}}},
+        ("on_event, /opt/tell: runs for at most 30 s, nothing waits for it",),
     ),
     "guarded primary": (
         PRIMARY,

@@ -474,6 +474,7 @@ SAMPLES = {
     "PERCENT": "20",
     "TIMES": "2",
     "CHECK": "tcp",
+    "NAME": "pre_takeover",
     "ANSWERS": "passes",
     "ENDS": "fails",
     "STORE": "granted",

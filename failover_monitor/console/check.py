@@ -8,13 +8,14 @@ import sys
 from failover_monitor.config import ConfigError, load
 from failover_monitor.decision import TABLES
 from failover_monitor.model import Role
+from failover_monitor.ownership import distrust
 from failover_monitor.timing import facts, report
 
 
 def check(options: argparse.Namespace) -> int:
     path = options.path or options.config
     try:
-        policy = load(path).policy
+        policy = load(path, distrust=distrust).policy
     except ConfigError as error:
         print(error, file=sys.stderr)
         return os.EX_CONFIG

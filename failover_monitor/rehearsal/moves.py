@@ -6,7 +6,7 @@ Words in capitals stand for something that a reader of `READERS` understands.
 
 import difflib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from failover_monitor.model import (
@@ -15,6 +15,7 @@ from failover_monitor.model import (
     FenceFailure,
     Foreign,
     GuardPolicy,
+    HooksPolicy,
     LeasePolicy,
     Policy,
     Unit,
@@ -24,6 +25,7 @@ from failover_monitor.rehearsal.world import Service, World
 
 MANY = 10**6  # more starts than any story asks for
 MENDED_S = 0.02
+HOOK_S = 1.0  # how long a hook takes where the story does not say
 FENCE_S = 2.0  # how long a fence takes where the story does not say
 HOSTS: dict[str, Callable[[Policy], tuple[str, ...]]] = {  # addresses, by what a host is to us
     "primary": lambda policy: policy.primary,
@@ -61,6 +63,7 @@ SETTINGS = {
 OF_GUARD = {"deadline": "deadline_s", "stop_limit": "stop_limit_s", "boot_hold": "boot_hold_s"}
 OF_FENCE = {"timeout": "timeout_s", "retries": "retries", "on_failure": "on_failure"}
 OF_LEASE = {"ttl": "ttl_s"}
+OF_HOOK = {"hook_timeout": "timeout_s", "veto": "veto"}
 OF_CHECK = {
     "threshold": "threshold",
     "interval": "interval_s",
@@ -129,7 +132,7 @@ def setting(pair: str, known: dict[str, str]) -> tuple[str, Any]:
             return name, Foreign(one_of(tuple(Foreign))(value))
         case "on_failure":
             return name, FenceFailure(one_of(tuple(FenceFailure))(value))
-        case "gates_failback":
+        case "gates_failback" | "veto":
             return name, one_of(("yes", "no"))(value) == "yes"
         case _:
             return name, whole_number(value) if key in WHOLE else number(value)
@@ -143,6 +146,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "HOST": tuple(HOSTS),
     "ANSWERS": ("passes", "fails", "unknown", "hangs"),
     "ENDS": ("succeeds", "fails", "hangs"),
+    "NAME": tuple(field.name for field in fields(HooksPolicy)),
     "STORE": ("granted", "refused", "wanted", "lost", "unreachable"),
     "SETTING": tuple(f"{key}=" for key in SETTINGS),
 }
@@ -153,6 +157,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "PERCENT": number,
     "TIMES": whole_number,
     "CHECK": str,
+    "NAME": one_of(CHOICES["NAME"]),
     "ANSWERS": one_of(CHOICES["ANSWERS"]),
     "ENDS": one_of(CHOICES["ENDS"]),
     "STORE": one_of(CHOICES["STORE"]),
@@ -262,6 +267,10 @@ MOVES: dict[str, Act] = {
     "checks ANSWERS": set_checks,
     "fence ENDS": lambda world, how: setattr(world, "fence_plan", (how, FENCE_S)),
     "fence ENDS after SECONDS": lambda world, how, s: setattr(world, "fence_plan", (how, s)),
+    "hook NAME ENDS": lambda world, name, how: world.hook_plan.update({name: (how, HOOK_S)}),
+    "hook NAME ENDS after SECONDS": lambda world, name, how, s: world.hook_plan.update(
+        {name: (how, s)}
+    ),
     "lease STORE": lambda world, how: world.store.obey(how),
     "lease ttl SECONDS": lambda world, s: reload(world, lease=lease_for(s)),
     # The operator.

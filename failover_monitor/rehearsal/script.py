@@ -6,13 +6,23 @@ every line that is wrong, and what would be right.
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from failover_monitor.model import FencePolicy, Phase, Policy, Role, ServiceCheck
+from failover_monitor.model import (
+    FencePolicy,
+    HookPolicy,
+    HooksPolicy,
+    Phase,
+    Policy,
+    Role,
+    ServiceCheck,
+)
 from failover_monitor.rehearsal.moves import (
+    CHOICES,
     OF_CHECK,
     OF_FENCE,
+    OF_HOOK,
     OF_LEASE,
     SETTINGS,
     Move,
@@ -45,14 +55,14 @@ LENGTHS: dict[str, Callable[[Policy], float]] = {
 TERM = re.compile(rf"(\d+(?:\.\d+)?)?([{''.join(LENGTHS)}])?")
 USAGE = (
     "policy KEY=VALUE..., services UNIT..., cable, witness, witnesses, role primary,"
-    " guard KEY=VALUE..., fence KEY=VALUE..., lease ttl=SECONDS,"
+    " guard KEY=VALUE..., fence KEY=VALUE..., lease ttl=SECONDS, hook NAME KEY=VALUE...,"
     " service_check NAME [trigger] KEY=VALUE..."
 )
 ANCHORS = ("at", "after", "once")
 ANOTHER = "another configuration (--config), or another story"
 OPENINGS = (
     *("policy", "services", "cable", "witness", "witnesses", "booted", "role", "guard", "fence"),
-    *("lease", "service_check", *ANCHORS),
+    *("lease", "hook", "service_check", *ANCHORS),
 )
 
 PHASES = {  # in which each of the two can be
@@ -224,6 +234,10 @@ def own_policy(words: Sequence[str], known: dict[str, Any]) -> dict[str, Any]:
             }
         case ["lease", *pairs]:
             return {"lease": lease_for(**settings(pairs, OF_LEASE))}
+        case ["hook", name, *pairs]:
+            hook = HookPolicy(command=(name,), **settings(pairs, OF_HOOK))
+            hooks = known.get("hooks", HooksPolicy())
+            return {"hooks": replace(hooks, **{one_of(CHOICES["NAME"])(name): hook})}
         case ["service_check", name, "trigger", *pairs]:
             return one_check_more(name, {"trigger": True} | settings(pairs, OF_CHECK), known)
         case ["service_check", name, *pairs]:

@@ -27,6 +27,7 @@ TOLD = {
     Kind.VETO,
     Kind.CLAIM,
     Kind.FENCE,
+    Kind.HOOK,
     Kind.PAUSED,
     Kind.OPERATOR,
     Kind.LEASE,

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
+from failover_monitor.commands import Ended
 from failover_monitor.fence import AGAIN_S, PAUSES_S
+from failover_monitor.hooks import Hooks, Job, Run
 from failover_monitor.leases.keeper import ANSWER_SHARE, Ask, Reply, Wish
 from failover_monitor.model import (
     INF,
@@ -16,6 +18,8 @@ from failover_monitor.model import (
     FencePolicy,
     FenceSeen,
     Fencing,
+    HookPolicy,
+    HooksPolicy,
     LeasePolicy,
     Outcome,
     Policy,
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
 
 CHECK_TAKES_S = 0.01
 HURRY_S = 1.0
+SUCCEEDS = ("succeeds", 1.0)  # a hook, and how long it takes
 OTHER = "other"  # who else may hold the lease
 SAYS = {"passes": Outcome.PASS, "fails": Outcome.FAIL, "unknown": Outcome.UNKNOWN}
 
@@ -147,6 +152,51 @@ class ToyFence:
         self.begins_s = now_s + (AGAIN_S if over else PAUSES_S[min(tries, len(PAUSES_S)) - 1])
 
 
+# The hooks.
+
+
+class ToyHooks(Hooks):
+    """The production class; it runs no command, what becomes of one is in `World.hook_plan`."""
+
+    def __init__(self, world: "World", policy: HooksPolicy) -> None:
+        super().__init__(policy, lambda: world.now_s, lambda: None)
+        self.world = world
+        self.ends_s = INF  # of the run that is under way
+        self.takes_s = 0.0
+        self.now: tuple[Job, HookPolicy] | None = None
+        self.again: list[tuple[float, Job]] = []
+        self.ran: list[Job] = []
+
+    def _begin(self) -> None:
+        """Time does it: see `advance`."""
+
+    def _later(self, after_s: float, job: Job) -> None:
+        self.again.append((self.world.now_s + after_s, job))
+
+    def due_s(self) -> float:
+        waits = self.now is None and (self._phases or self._events)
+        return min([self.world.now_s if waits else self.ends_s, *(at_s for at_s, _ in self.again)])
+
+    def advance(self) -> None:
+        now_s = self.world.now_s
+        for at_s, job in self.again:
+            if at_s <= now_s:
+                self._again(job)
+        self.again = [(at_s, job) for at_s, job in self.again if at_s > now_s]
+        if self.now and self.ends_s <= now_s:
+            job, hook = self.now
+            how, _ = self.world.hook_plan.get(job.name, SUCCEEDS)
+            ended = Ended(0) if how == "succeeds" else Ended(1, why="it ended with status 1")
+            self.now, self.ends_s = None, INF
+            self._ended(job, hook, Run(ended, self.takes_s))
+        if self.now is None and (found := self._next()):
+            self.now = found
+            self.ran.append(found[0])
+            how, takes_s = self.world.hook_plan.get(found[0].name, SUCCEEDS)
+            self.takes_s = found[1].timeout_s if how == "hangs" else takes_s
+            self.ends_s = now_s + self.takes_s
+
+
 # The lease.
 
 
@@ -235,4 +285,8 @@ def toy_doors(world: "World", toys: list[Toy]) -> Doors:
         toys.append(made := ToyEngine(world, policy))
         return made
 
-    return Doors(runner=runner, fence=fence, engine=engine)
+    def hooks(policy: HooksPolicy, _clock: Clock, _changed: Changed) -> ToyHooks:
+        toys.append(made := ToyHooks(world, policy))
+        return made
+
+    return Doors(runner=runner, fence=fence, engine=engine, hooks=hooks)

@@ -315,6 +315,7 @@ class World:
         self.toys: list[Toy] = []
         self.says: dict[str, str] = {}  # what each service check says
         self.fence_plan = ("succeeds", 2.0)  # and how long a try takes
+        self.hook_plan: dict[str, tuple[str, float]] = {}  # how a hook ends, and when
         self.store = Store()
 
     def begin(self) -> None:
