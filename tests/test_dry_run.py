@@ -15,7 +15,13 @@ import pytest
 
 import failover_monitor
 from failover_monitor import cli, daemon, dry_run
-from failover_monitor.dry_run import LATE_S, ImaginedFence, ImaginedLease, ImaginedUnits
+from failover_monitor.dry_run import (
+    LATE_S,
+    ImaginedFence,
+    ImaginedHooks,
+    ImaginedLease,
+    ImaginedUnits,
+)
 from failover_monitor.events import INFO, Event, Kind
 from failover_monitor.files import Paths
 from failover_monitor.leases.keeper import Ask, Wish
