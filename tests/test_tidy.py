@@ -80,7 +80,7 @@ PURE = {
     "safety": "collections.abc dataclasses enum math",
     "leases.keeper": "dataclasses enum math",
     "timing": "collections.abc dataclasses math textwrap typing",
-    "events": "collections.abc dataclasses enum logging",  # logging for its levels
+    "events": "collections.abc dataclasses enum json logging",  # logging for its levels
     "units": "collections.abc os",  # os for CLD_EXITED
 }
 OUTSIDE = {  # each library has one door
