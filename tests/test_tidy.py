@@ -66,6 +66,11 @@ MAY_IMPORT = {
     "console.status": "files",
     "console.control": "files console.status",
     "console.records": "files",
+    "console.lines": "",
+    "console.history": "files console.records console.lines console.status",
+    "console.why": "files console.records console.lines console.history",
+    "console.picture": "files console.records console.lines console.history",
+    "console.recommend": "config files model timing console.records console.lines console.history",
 }
 PURE = {
     "model": "dataclasses enum typing",
@@ -91,6 +96,7 @@ OUTSIDE = {  # each library has one door
     "systemd": "journal",
     "aiohttp": "leases.etcd checks.http",
     "yarl": "checks.http",
+    "rich": "console.lines",
 }
 
 
