@@ -26,7 +26,7 @@ from failover_monitor.console.records import Recorded, Sample
 from failover_monitor.files import Paths
 
 COLUMNS = 60
-MARGIN = 14  # left of them: what a row is, and its unit
+MARGIN = 16  # left of them: what a row is, its unit, the axis
 WIDTH = MARGIN + COLUMNS
 TICK = 10  # columns from one time on the axis to the next
 ROWS = 4  # of a chart of round-trip times
@@ -286,18 +286,17 @@ def marks_of(marked: Iterable[Recorded], window: Window) -> dict[int, str]:
 
 
 def row(label: str, unit: str, text: str, glyphs: Glyphs) -> Line:
-    head = f"{label:<7}{unit:>{MARGIN - 9}}" if label else f"{unit:>{MARGIN - 2}}"
     letters = tuple((letter, COLOURS.get(letter, "")) for letter in text.rstrip())
-    return ((f"{head:<{MARGIN - 2}} {glyphs.axis}", "dim"), *letters)
+    return ((f"{f'{label:<7}{unit:>7}':<{MARGIN - 1}}{glyphs.axis}", "dim"), *letters)
 
 
 def axis(window: Window) -> Iterator[Line]:
     form = "%m-%d" if window.column_s * TICK >= DAY_S else "%H:%M"
     ticks = range(0, COLUMNS, TICK)
     moments = [window.begin_s + column * window.column_s for column in ticks]
-    yield plain(" " * (MARGIN - 1) + f"+{'-' * (TICK - 1)}" * len(ticks))
+    yield plain(" " * MARGIN + f"+{'-' * (TICK - 1)}" * len(ticks))
     yield plain(
-        " " * (MARGIN - 1)
+        " " * MARGIN
         + "".join(time.strftime(form, time.localtime(at_s)).ljust(TICK) for at_s in moments)
     )
 

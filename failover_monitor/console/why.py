@@ -346,7 +346,9 @@ def as_document_of(found: list[Decision], number: int) -> dict[str, Any]:
         "decision": [first.fields["FROM"], *(move.fields["TO"] for move in decision.moves)],
         "rows": [row_document(move) for move in decision.moves],
         "verdict": as_document(verdict) if verdict else None,
-        "checks": [check_document(check) for check in records.checks(verdict)] if verdict else [],
+        "checks": [document_of_check(check) for check in records.checks(verdict)]
+        if verdict
+        else [],
         "steps": [{"at_s": step.at_s, "what": step.what} for step in steps(decision)],
         "took": [{"what": name, "seconds": round(seconds, 3)} for name, seconds in took(decision)],
         "held_before": held_documents(still_before(decision)),
@@ -365,7 +367,7 @@ def row_document(move: Recorded) -> dict[str, object]:
     }
 
 
-def check_document(check: CheckRecord) -> dict[str, object]:
+def document_of_check(check: CheckRecord) -> dict[str, object]:
     return {
         "failed": check.failed,
         "began_s": round(check.began_s, 3),
@@ -381,7 +383,7 @@ def check_document(check: CheckRecord) -> dict[str, object]:
 def held_documents(events: Iterable[Recorded]) -> list[dict[str, object]]:
     found = []
     for event in stillness(events):
-        checks = [check_document(check) for check in records.checks(event)]
+        checks = [document_of_check(check) for check in records.checks(event)]
         found.append(as_document(event) | {"checks": checks})
     return found
 
