@@ -169,8 +169,9 @@ def test_torn_lines_are_left_out_and_said(
     odd = ['{"at_s": 1e999, "kind": "x", "what": "y"}', '{"at_s": NaN, "kind": 5, "what": []}']
     torn = ['{"at": "20', "\0\0\0", "[" * 2000, "[1]"]
     recorded.events.write_text("\n".join([*torn, *odd, text]))
-    assert cli.main(["history", "-n", "1"]) == FINE
+    assert cli.main(["history", "-n", "99"]) == FINE
     told = capsys.readouterr()
+    assert len(told.out.splitlines()) == len(text.splitlines())
     assert told.out.endswith("failback -> standby: all services are stopped here\n")
     assert told.err == f"note: {recorded.events}: torn lines, left out: 4\n{NOTE}"
 

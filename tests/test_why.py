@@ -344,6 +344,20 @@ def test_dropped_evidence_is_told_with_what_was_dropped(asked: Any) -> None:
     assert [check["failed"] for check in doubts[0]["checks"]] == [True]
 
 
+def test_what_was_dropped_is_not_told_again(asked: Any) -> None:
+    """Our cable is out in mid-suspicion: what is held afterwards rests on no check."""
+
+    def unplug(world: World) -> None:
+        world.plugged = False
+
+    world = story(SHIPPED, (10, silent(PRIMARY)), (14, unplug), end_s=100)
+    told = in_json(asked, world)
+    [doubt], held = told["held_before"], told["held_since"]
+    assert (doubt["kind"], len(doubt["checks"])) == ("doubt", 1)
+    assert {(event["kind"], len(event["checks"])) for event in held} == {("held", 0)}
+    assert "SILENT_S" not in held[0]["fields"]
+
+
 def test_flapping_is_a_time_of_holding_still(asked: Any) -> None:
     """Too many takeovers: an operator must look."""
     policy = policy_of(interval_s=3.0, retry_interval_s=1.5, flap_window_s=3600.0, max_takeovers=1)
