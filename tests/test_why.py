@@ -18,7 +18,7 @@ from failover_monitor.console.why import decisions, end_of
 from failover_monitor.events import CHECKS_KEPT
 from failover_monitor.files import Paths, take_lock
 from failover_monitor.machine import TABLE
-from failover_monitor.model import Failback, Policy, ServiceCheck
+from failover_monitor.model import Failback, FencePolicy, Policy, Role, ServiceCheck
 from tests.recorded import (
     BASE_S,
     GATEWAY,
@@ -215,6 +215,40 @@ def test_a_decision_without_a_verdict_shows_what_came_before_it(asked: Any) -> N
     steps = [step["what"] for step in told["steps"]]
     assert steps[0].startswith("app.service does not run: failed")
     assert "start app.service (try 2)" in steps or "start app.service" in steps
+
+
+def test_a_fence_is_a_step(asked: Any) -> None:
+    """First make sure that the primary is gone: one decision, through the claim."""
+    policy = policy_of(
+        interval_s=3.0,
+        retry_interval_s=1.5,
+        fence=FencePolicy(command=("/bin/fence",), options={}, timeout_s=10.0),
+    )
+    told = in_json(asked, dead(policy))
+    assert told["decision"] == ["standby", "claim", "takeover", "active"]
+    assert [row["when"] for row in told["rows"]] == ["primary_gone", "gone_for_sure", "all_running"]
+    steps = [step["what"] for step in told["steps"]]
+    assert "the primary is being fenced" in steps
+    assert "the fence succeeded: the primary is off" in steps
+
+
+def test_a_start_of_the_monitor_is_told(paths: Paths, capsys: pytest.CaptureFixture[str]) -> None:
+    """It explains why nothing was known."""
+    started = {"at_s": BASE_S - 1, "kind": "started", "what": "failover-monitor 1 watches"}
+    told = [line_of(at_s, e) for at_s, e in dead(end_s=9.0).recorder.told if e.level >= 20]
+    write(paths.events, [started, *told])
+    assert cli.main(["why"]) == FINE
+    words = "started    2026-11-21 02:59:59.000: failover-monitor 1 watches\n"
+    assert words in capsys.readouterr().out
+
+
+def test_the_guard_of_a_primary_is_explained_too(asked: Any) -> None:
+    """Cut off from everybody: when it closed, by which row."""
+    policy = policy_of(role=Role.PRIMARY, primary=(), standby=("198.51.100.3",))
+    told = in_json(asked, story(policy, (10, silent(GATEWAY, "198.51.100.3")), end_s=40))
+    assert told["decision"] == ["serving", "closing", "gated"]
+    assert told["rows"][0]["when"] == "time_over"
+    assert "nobody has answered an echo" in told["verdict"]["what"]
 
 
 # Which one.

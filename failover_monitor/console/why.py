@@ -51,10 +51,15 @@ class Decision:
     @property
     def verdict(self) -> Recorded | None:
         """The verdict that it came of, if one came since the decision before it."""
-        for event in reversed(self.before):
-            if event.kind == "verdict":
-                return event
-        return None
+        return self._latest("verdict")
+
+    @property
+    def started(self) -> Recorded | None:
+        """The start of the monitor itself, if that came since the decision before it."""
+        return self._latest("started")
+
+    def _latest(self, kind: str) -> Recorded | None:
+        return next((event for event in reversed(self.before) if event.kind == kind), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +260,8 @@ def told(found: list[Decision], number: int) -> Iterator[Line]:
     evidence = verdict.fields.get("EVIDENCE", "") if verdict else first.fields.get("EVIDENCE", "")
     if evidence:
         yield labelled("evidence", evidence)
+    if started := decision.started:
+        yield labelled("started", f"{day_and_time(started.at_s)}: {started.what}")
     for name, seconds in took(decision):
         yield labelled("took", f"{seconds:.2f} s {name}")
     if moves[-1].fields["TO"] not in AT_REST:
@@ -346,6 +353,7 @@ def as_document_of(found: list[Decision], number: int) -> dict[str, Any]:
         "decision": [first.fields["FROM"], *(move.fields["TO"] for move in decision.moves)],
         "rows": [row_document(move) for move in decision.moves],
         "verdict": as_document(verdict) if verdict else None,
+        "started": as_document(decision.started) if decision.started else None,
         "checks": [document_of_check(check) for check in records.checks(verdict)]
         if verdict
         else [],
