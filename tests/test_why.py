@@ -6,6 +6,7 @@ The events come from the production monitor in the toy world, so every number he
 import json
 import logging
 import os
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,14 @@ from tests.recorded import (
     BASE_S,
     GATEWAY,
     PRIMARY,
+    ROLES,
+    Minute,
     at,
     back,
     line_of,
     record,
     room,
+    sample,
     silent,
     story,
     write,
@@ -504,3 +508,28 @@ def test_every_event_belongs_to_one_decision(paths: Paths) -> None:
     assert [event for d in found for event in d.moves] == [
         event for event in events if event.kind == "transition"
     ]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_record_makes_a_reader_stumble(
+    paths: Paths, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """Lines lost, doubled, out of order, with fields of other types: every reader still answers."""
+    at(monkeypatch, 700)
+    rng = random.Random(seed)
+    script = [(50.0 * n, rng.choice((silent, back))(PRIMARY)) for n in range(1, 12)]
+    world = story(SHIPPED, *script, (500, silent(GATEWAY)), end_s=600)
+    whole = [line_of(at_s, e) for at_s, e in world.recorder.told if e.level >= logging.INFO]
+    odd: tuple[Any, ...] = (None, 7, [], {}, "", "\x1b", "nowhere", -1e308)
+    for _ in range(40):
+        lines = rng.choices(whole, k=rng.randrange(1, 30))
+        lines = [
+            {**line, rng.choice(list(line)): rng.choice(odd)} if rng.random() < 0.3 else line
+            for line in lines
+        ]
+        write(paths.events, lines)
+        write(paths.samples, [*lines, sample(600, Minute(), ROLES)])
+        for words in ("why", "why --json", "history", "history --json", "picture"):
+            assert cli.main(words.split()) == FINE, lines
+        told = capsys.readouterr().out
+        assert "\x1b" not in told
