@@ -117,6 +117,8 @@ def test_programs_get_the_same(asked: Any) -> None:
         "to": "takeover",
         "when": "primary_down",
         "because": "the primary stopped answering",
+        "by": None,
+        "reason": None,
     }
     assert [(c["began_s"] - BASE_S, c["ended_s"] - BASE_S) for c in told["checks"]] == [
         (12.0, 13.5),
@@ -234,6 +236,15 @@ def test_a_fence_is_a_step(asked: Any) -> None:
     steps = [step["what"] for step in told["steps"]]
     assert "the primary is being fenced" in steps
     assert "the fence succeeded: the primary is off" in steps
+
+
+def test_who_asked_for_it_is_named(paths: Paths, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where an operator did, and said why."""
+    told = [line_of(at_s, e) for at_s, e in dead().recorder.told if e.level >= logging.INFO]
+    write(paths.events, [{**line, "BY": "alice", "REASON": "new disk"} for line in told])
+    assert cli.main(["why"]) == FINE
+    row = "when primary down: the primary stopped answering (by alice, new disk)\n"
+    assert row in capsys.readouterr().out
 
 
 def test_a_start_of_the_monitor_is_told(paths: Paths, capsys: pytest.CaptureFixture[str]) -> None:

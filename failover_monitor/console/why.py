@@ -32,7 +32,8 @@ from failover_monitor.files import Paths, locked
 
 AT_REST = frozenset({"unknown", "standby", "active", "gated", "serving"})
 ENDING = frozenset({"failback", "closing"})
-HELD = frozenset({"held", "doubt", "veto", "claim", "flapping", "gated"})  # kinds of holding still
+# Kinds of holding still.
+HELD = frozenset({"held", "doubt", "veto", "claim", "flapping", "gated", "paused"})
 EARLIER = 5  # decisions that are named at the end
 HELD_SHOWN = 10
 LEADING_S = 10.0  # what came so shortly before a decision led to it
@@ -286,7 +287,9 @@ def row_of(move: Recorded) -> str:
     """Such as "standby -> takeover, when primary down: the primary stopped answering"."""
     fields = move.fields
     when = f", when {spoken(fields['WHEN'])}" if "WHEN" in fields else ""
-    return f"{fields['FROM']} -> {fields['TO']}{when}: {fields.get('BECAUSE', move.what)}"
+    reason = f", {fields['REASON']}" if fields.get("REASON") else ""
+    asker = f" (by {fields['BY']}{reason})" if "BY" in fields else ""
+    return f"{fields['FROM']} -> {fields['TO']}{when}: {fields.get('BECAUSE', move.what)}{asker}"
 
 
 def spoken(name: str | None) -> str:
@@ -311,7 +314,7 @@ def held(label: str, events: Iterable[Recorded]) -> Iterator[Line]:
 
 
 def stillness(events: Iterable[Recorded]) -> Iterator[Recorded]:
-    """Held, doubt, veto, claim, flapping; a verdict that was lost; a silence that was long."""
+    """A kind of holding still, a verdict that was lost, a silence that was long."""
     for event in events:
         lost = event.kind == "verdict" and event.fields.get("SUBJECT") == "unknown"
         if event.kind in HELD or event.kind == "check" or lost:
@@ -372,6 +375,8 @@ def row_document(move: Recorded) -> dict[str, object]:
         "to": fields["TO"],
         "when": fields.get("WHEN"),
         "because": fields.get("BECAUSE"),
+        "by": fields.get("BY"),
+        "reason": fields.get("REASON"),
     }
 
 
