@@ -188,6 +188,7 @@ def test_a_return_in_mid_takeover_is_a_decision_of_its_own(asked: Any) -> None:
     told = in_json(asked, world)
     assert told["decision"] == ["takeover", "failback", "standby"]
     assert told["rows"][0]["because"] == "the primary came back first"
+    assert "under way" not in asked(world, "-n", "2")
     assert told["verdict"]["fields"]["SUBJECT"] == "up"
     before = in_json(asked, world, "-n", "2")
     assert before["decision"] == ["standby", "takeover"]

@@ -12,7 +12,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import groupby
 from typing import Any
 
 from failover_monitor.console import records
@@ -124,8 +124,10 @@ def decisions(events: Iterable[Recorded]) -> list[Decision]:
             groups[-1].append(number)
         else:
             groups.append([number])
-    ends = [end_index(events, group, after) for group, after in spans(groups, len(events))]
-    starts = [0, *ends]
+    if not groups:
+        return []
+    afters = [*(group[0] for group in groups[1:]), len(events)]
+    ends = [end_index(events, *pair) for pair in zip(groups, afters, strict=True)]
     return [
         Decision(
             moves=tuple(events[n] for n in group),
@@ -133,9 +135,7 @@ def decisions(events: Iterable[Recorded]) -> list[Decision]:
             during=tuple(events[group[0] : end]),
             since=tuple(events[end:after]),
         )
-        for group, start, end, after in zip(
-            groups, starts, ends, [*(g[0] for g in groups[1:]), len(events)], strict=False
-        )
+        for group, start, end, after in zip(groups, [0, *ends[:-1]], ends, afters, strict=True)
     ]
 
 
@@ -147,14 +147,6 @@ def begins(move: Recorded) -> bool:
     """Whether this change of phase has a reason of its own, and does not only end another."""
     source, target = move.fields["FROM"], move.fields["TO"]
     return source in AT_REST or target in ENDING or (source in ENDING and target == "takeover")
-
-
-def spans(groups: list[list[int]], count: int) -> Iterator[tuple[list[int], int]]:
-    """Each group, and where the next one begins."""
-    for group, following in pairwise(groups):
-        yield group, following[0]
-    if groups:
-        yield groups[-1], count
 
 
 def end_index(events: list[Recorded], group: list[int], after: int) -> int:
@@ -258,14 +250,13 @@ def told(found: list[Decision], number: int) -> Iterator[Line]:
     yield labelled("decision", f"{way}, {day_and_time(first.at_s)} {zone}", "bold")
     for move in moves:
         yield labelled("row", row_of(move))
-    evidence = verdict.fields.get("EVIDENCE", "") if verdict else first.fields.get("EVIDENCE", "")
-    if evidence:
-        yield labelled("evidence", evidence)
+    if evidence := (verdict or first).fields.get("EVIDENCE"):
+        yield labelled("evidence" if verdict else "verdict", evidence)
     if started := decision.started:
         yield labelled("started", f"{day_and_time(started.at_s)}: {started.what}")
     for name, seconds in took(decision):
         yield labelled("took", f"{seconds:.2f} s {name}")
-    if moves[-1].fields["TO"] not in AT_REST:
+    if number == 1 and moves[-1].fields["TO"] not in AT_REST:
         yield labelled("under way", f"the phase is still {moves[-1].fields['TO']}", "yellow")
     yield plain("")
     begun_s: float | None = None
