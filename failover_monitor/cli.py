@@ -31,6 +31,14 @@ def main(arguments: list[str] | None = None) -> int:
     return status
 
 
+def count(text: str) -> int:
+    """One or more."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
+
+
 def of_configuration() -> argparse.ArgumentParser:
     """Which configuration."""
     config = argparse.ArgumentParser(add_help=False)
@@ -107,6 +115,7 @@ def parser() -> argparse.ArgumentParser:
     simulate.set_defaults(command="console.simulate:simulate")
 
     add_orders(commands, config)
+    add_readers(commands, config)
     return top
 
 
@@ -136,3 +145,46 @@ def add_orders(
         command.add_argument(
             "--reason", default="", required=command is pause, help="is recorded with your name"
         )
+
+
+def add_readers(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", config: argparse.ArgumentParser
+) -> None:
+    """What reads the record of the last days."""
+    history = commands.add_parser(
+        "history", parents=[config], help="what has happened, newest last"
+    )
+    history.add_argument(
+        "-n", type=count, dest="lines", metavar="N", help="the last N events; default: 20"
+    )
+    history.add_argument("--since", metavar="SPAN", help="such as 30m, 2h, 7d: all since then")
+    history.add_argument(
+        "--level",
+        choices=("info", "warning", "error", "critical"),
+        default="info",
+        help="these and what is more serious",
+    )
+    history.add_argument("--json", action="store_true")
+    history.set_defaults(command="console.history:history")
+
+    why = commands.add_parser(
+        "why", parents=[config], help="the evidence and the row behind a decision"
+    )
+    which = why.add_mutually_exclusive_group()
+    which.add_argument(
+        "-n", type=count, dest="number", metavar="K", default=1, help="the K-th latest; default: 1"
+    )
+    which.add_argument("--at", metavar="TIME", help="the latest at that time, such as 03:12")
+    why.add_argument("--json", action="store_true")
+    why.set_defaults(command="console.why:why")
+
+    picture = commands.add_parser("picture", parents=[config], help="the last hour, drawn")
+    picture.add_argument("--hours", type=float, default=1.0, metavar="H", help="default: 1")
+    picture.set_defaults(command="console.picture:picture")
+
+    recommend = commands.add_parser(
+        "recommend", parents=[config], help="which retry_interval would have been safe"
+    )
+    recommend.add_argument("--days", type=float, default=7.0, metavar="D", help="default: 7")
+    recommend.add_argument("--json", action="store_true")
+    recommend.set_defaults(command="console.recommend:recommend")

@@ -24,7 +24,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from math import ceil
 
-from failover_monitor.model import INF, Answer, Notice, Policy, Round, Told, Verdict
+from failover_monitor.model import INF, Answer, Judged, Notice, Policy, Round, Told, Verdict
 
 HELD_REPEAT_S = 60.0  # a primary that stays silent without a verdict is news again this often
 QUIET_ROUNDS = 10  # a reference is called silent after so many unanswered rounds ...
@@ -41,12 +41,16 @@ class Check:
     end_s: float
     planned: int = 0  # rounds that the schedule put into it
     sent: int = 0  # of these, really sent
-    answered: int = 0  # answers of references to echoes sent in it
+    answered: dict[str, int] = field(default_factory=dict)  # of its echoes, by each reference
     proven_by: set[str] = field(default_factory=set)  # references that answered one in time
 
     @property
     def half_sent(self) -> bool:
         return self.sent * 2 >= self.planned
+
+    @property
+    def answers(self) -> int:
+        return sum(self.answered.values())
 
 
 @dataclass(slots=True)
@@ -316,8 +320,9 @@ class Detector:
         self._tell(
             Notice.FAILED,
             f"check {suspicion.failed} of {threshold} failed: {check.sent} rounds sent,"
-            f" {self._of_references(len(check.proven_by))} answered {check.answered} echoes,"
+            f" {self._of_references(len(check.proven_by))} answered {check.answers} echoes,"
             " the primary none",
+            check=self._judged(check, failed=True),
         )
         if suspicion.failed < threshold:
             return
@@ -341,14 +346,27 @@ class Detector:
         why = f"no reference answered in {self.policy.check_s:g} s"
         if not check.half_sent:
             why = f"only {check.sent} of {check.planned} rounds were sent"
-        elif check.answered:
+        elif check.answers:
             found, required = len(check.proven_by), self.policy.references_required
             all_of = len(self.policy.references)
             why = f"{found} of {all_of} references answered in time, {required} must"
         suspicion.failed = suspicion.rounds = 0
         suspicion.start_s = check.end_s
-        self._tell(Notice.INCONCLUSIVE, why)
+        self._tell(Notice.INCONCLUSIVE, why, check=self._judged(check, failed=False))
         self._lose_verdict(why, now_s)
+
+    def _judged(self, check: Check, *, failed: bool) -> Judged:
+        """The check for the record."""
+        return Judged(
+            failed=failed,
+            began_s=check.start_s,
+            ended_s=check.end_s,
+            planned=check.planned,
+            sent=check.sent,
+            silent=self.policy.primary,
+            answered=tuple((a, check.answered.get(a, 0)) for a in self._references),
+            in_time=tuple(a for a in self._references if a in check.proven_by),
+        )
 
     def _doubt(self, why: str, now_s: float) -> None:
         """Drop the evidence so far."""
@@ -402,7 +420,7 @@ class Detector:
         """Count an answer of a reference to an echo that was sent then, if it was in the check."""
         if sent_s < check.start_s - SAME_S:
             return
-        check.answered += 1
+        check.answered[address] = check.answered.get(address, 0) + 1
         # What went out within the first g counts always, however slow the primary is.
         length_s = check.end_s - check.start_s
         first_s = min(self.policy.spacing_s, length_s / 2)
@@ -474,5 +492,13 @@ class Detector:
         steps = int((now_s - self._grid_s + SAME_S) / step_s) + 1
         self._next_round_s = self._grid_s + steps * step_s
 
-    def _tell(self, notice: Notice, why: str, *, subject: str = "", gap_s: float = 0.0) -> None:
-        self.told.append(Told(notice, why, subject, gap_s))
+    def _tell(
+        self,
+        notice: Notice,
+        why: str,
+        *,
+        subject: str = "",
+        gap_s: float = 0.0,
+        check: Judged | None = None,
+    ) -> None:
+        self.told.append(Told(notice, why, subject, gap_s, check))

@@ -4,8 +4,9 @@ Rule: pure.  An event is made here from what the core decided; files, log and jo
 from the same event, so that they cannot contradict each other.
 """
 
+import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -21,6 +22,7 @@ from failover_monitor.model import (
     Fencing,
     Hooking,
     HookTold,
+    Judged,
     Notice,
     Outcome,
     Phase,
@@ -48,6 +50,7 @@ LEVEL_NAMES = {
     ERROR: "ERROR",
     CRITICAL: "CRITICAL",
 }
+CHECKS_KEPT = 12  # of one silence: a long one has thousands
 SOON_S = 1.0  # a takeover that waits for no longer is no news
 CALM = frozenset({Phase.UNKNOWN, Phase.STANDBY})
 DOWN = frozenset({Unit.STOPPED, Unit.FAILED})
@@ -112,12 +115,65 @@ LEVELS = {
 }
 
 
-def of_told(told: Told, *, near_miss_s: float, blind: bool) -> Event:
+@dataclass(slots=True)
+class Trail:
+    """The present silence in numbers: with them a verdict, or that there was none, is explained.
+
+    Checks are no events of their own that anybody keeps: random loss would fill the disk with
+    them.  What they found is recorded with what came of them.
+    """
+
+    since_s: float | None = None  # the first unanswered echo, once a check that began with it ended
+    suspected_s: float | None = None
+    checks: tuple[Judged, ...] = ()  # the latest ones
+
+    def numbers(self, told: Told, now_s: float) -> dict[str, str]:
+        """Take a notice; gives the fields that its event should have.  Times count back from it."""
+        if told.notice is Notice.SUSPECT:
+            self._begin(now_s)
+        elif told.check:
+            self.since_s = told.check.began_s if self.since_s is None else self.since_s
+            self.checks = (*self.checks, told.check)[-CHECKS_KEPT:]
+        if told.notice not in EXPLAINED or told.subject == Verdict.UP or self.suspected_s is None:
+            return {}
+        # A silence without a verdict is told of for as long as it lasts.
+        checks = self.checks[-1:] if told.notice is Notice.HELD else self.checks
+        fields = {"SUSPECTED_S": f"{now_s - self.suspected_s:.3f}"}
+        if self.since_s is not None:
+            fields["SILENT_S"] = f"{now_s - self.since_s:.3f}"
+        if checks:
+            fields["CHECKS"] = json.dumps([in_numbers(check, now_s) for check in checks])
+        if told.notice in (Notice.CLEARED, Notice.DOUBT):
+            self._begin(None)
+        return fields
+
+    def _begin(self, suspected_s: float | None) -> None:
+        self.since_s, self.suspected_s, self.checks = None, suspected_s, ()
+
+
+EXPLAINED = frozenset({Notice.VERDICT, Notice.HELD, Notice.DOUBT, Notice.CLEARED})
+
+
+def in_numbers(check: Judged, now_s: float) -> dict[str, object]:
+    """A check for the record; its times are before `now_s`, so below zero."""
+    return {
+        "failed": check.failed,
+        "began_s": round(check.began_s - now_s, 3),
+        "ended_s": round(check.ended_s - now_s, 3),
+        "planned": check.planned,
+        "sent": check.sent,
+        "silent": list(check.silent),
+        "answered": dict(check.answered),
+        "in_time": list(check.in_time),
+    }
+
+
+def of_told(told: Told, *, near_miss_s: float, blind: bool, numbers: Mapping[str, str]) -> Event:
     """The detector's notice as an event; a suspicion longer than `near_miss_s` is told at INFO.
 
-    `blind`: too few references answer for any takeover.
+    `blind`: too few references answer for any takeover.  `numbers`: from the `Trail`.
     """
-    fields = {"NOTICE": told.notice.value, "EVIDENCE": told.why}
+    fields = {"NOTICE": told.notice.value, "EVIDENCE": told.why, **numbers}
     if told.subject:
         fields["SUBJECT"] = told.subject
     if told.notice is Notice.REFERENCE_SILENT:
@@ -148,7 +204,8 @@ def of_transition(transition: Transition, evidence: str, asker: dict[str, str]) 
     """A change of phase: its sentence, the evidence behind it, and who asked for it, if any did."""
     source, target, because = transition.source, transition.target, transition.because
     serious = not {source, target} <= CALM
-    fields = {"FROM": source.value, "TO": target.value, "BECAUSE": because, "EVIDENCE": evidence}
+    fields = {"FROM": source.value, "TO": target.value, "WHEN": transition.when}
+    fields |= {"BECAUSE": because, "EVIDENCE": evidence}
     level = WARNING if serious else INFO
     return Event(Kind.TRANSITION, level, f"{source} -> {target}: {because}", fields | asker)
 

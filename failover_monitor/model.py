@@ -398,6 +398,20 @@ class Notice(StrEnum):
     REFERENCE_BACK = "reference_back"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """One check that has ended, in numbers."""
+
+    failed: bool  # else it proves nothing
+    began_s: float
+    ended_s: float
+    planned: int  # echo rounds that the schedule put into it
+    sent: int  # of these, really sent
+    silent: tuple[str, ...]  # the primary's addresses: none of them has answered one
+    answered: tuple[tuple[str, int], ...]  # each reference, and how many of its echoes it answered
+    in_time: tuple[str, ...]  # the references whose answers count
+
+
 @dataclass(frozen=True, slots=True)
 class Told:
     """One notice, with its evidence in words."""
@@ -406,6 +420,7 @@ class Told:
     why: str
     subject: str = ""  # a reference's address, or the new verdict
     gap_s: float = 0.0  # how long the primary had been silent
+    check: Judged | None = None  # the one that this is about
 
 
 @dataclass(frozen=True, slots=True)
@@ -487,6 +502,7 @@ class Transition:
     source: Phase
     target: Phase
     because: str
+    when: str  # the name of the row's condition
 
 
 @dataclass(frozen=True, slots=True)

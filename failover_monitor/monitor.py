@@ -16,7 +16,7 @@ from failover_monitor import events
 from failover_monitor.contact import Contact
 from failover_monitor.decision import adopt, decide, hook_due
 from failover_monitor.detector import Detector
-from failover_monitor.events import Event, Kind
+from failover_monitor.events import Event, Kind, Trail
 from failover_monitor.files import Recorder
 from failover_monitor.model import (
     ARMED,
@@ -130,6 +130,7 @@ class Monitor:
         self._summary_due_s = now_s + SUMMARY_S
         self._told_of = ToldOf()
         self.orders = Orders(Boot(boot_id, booted_s), policy.role)
+        self._trail = Trail()
         self._by_the_wall: dict[float, float] = {}  # takeovers
         self._attention: set[tuple[object, ...]] = set()
         self._attention_due_s = 0.0
@@ -479,7 +480,8 @@ class Monitor:
         for notice in told:
             self.status.told(notice)
             near_miss_s = self.policy.verdict_s / 2
-            event = events.of_told(notice, near_miss_s=near_miss_s, blind=blind)
+            numbers = self._trail.numbers(notice, self._turned_s)
+            event = events.of_told(notice, near_miss_s=near_miss_s, blind=blind, numbers=numbers)
             self._tell(event)
             if event.level > events.DEBUG:
                 self._status_due_s = 0.0

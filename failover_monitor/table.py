@@ -56,7 +56,7 @@ def next_transition(table: tuple[Row, ...], facts: Facts) -> Transition | None:
     """The first row that holds."""
     for row in table:
         if row.source is facts.state.phase and row.when(facts):
-            return Transition(row.source, row.target, row.because)
+            return Transition(row.source, row.target, row.because, row.when.__name__)
     return None
 
 

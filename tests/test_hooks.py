@@ -39,11 +39,11 @@ from tests.world import World, policy_of
 SOON_S = 10.0  # until then what must come has come, also on a busy machine
 POLICY = policy_of(services=("a.service", "b.service"))
 CLAIM = Moment(Phase.CLAIM, Verdict.DOWN, "3 checks in a row failed", POLICY)
-TAKEOVER = Transition(Phase.CLAIM, Phase.TAKEOVER, "the hook pre_takeover has ended")
-ACTIVE = Transition(Phase.TAKEOVER, Phase.ACTIVE, "all services run here")
-RESTART = Transition(Phase.ACTIVE, Phase.TAKEOVER, "a service stopped")
-FAILBACK = Transition(Phase.ACTIVE, Phase.FAILBACK, "the primary is back")
-STANDBY = Transition(Phase.FAILBACK, Phase.STANDBY, "all services are stopped here")
+TAKEOVER = Transition(Phase.CLAIM, Phase.TAKEOVER, "the hook pre_takeover has ended", "hook_ended")
+ACTIVE = Transition(Phase.TAKEOVER, Phase.ACTIVE, "all services run here", "all_running")
+RESTART = Transition(Phase.ACTIVE, Phase.TAKEOVER, "a service stopped", "one_not_running")
+FAILBACK = Transition(Phase.ACTIVE, Phase.FAILBACK, "the primary is back", "primary_back")
+STANDBY = Transition(Phase.FAILBACK, Phase.STANDBY, "all services are stopped here", "all_at_rest")
 NAMES = ("pre_takeover", "post_takeover", "pre_failback", "post_failback", "on_event")
 
 

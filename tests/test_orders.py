@@ -23,8 +23,8 @@ from failover_monitor.orders import (
 
 WALL_S, NOW_S = 1.8e9, 5000.0
 HERE, LATER = Boot("one", 10.0), Boot("two", 20.0)
-GIVEN_BACK = Transition(Phase.ACTIVE, Phase.FAILBACK, BY_HAND)
-TAKEN = Transition(Phase.STANDBY, Phase.TAKEOVER, BY_HAND)
+GIVEN_BACK = Transition(Phase.ACTIVE, Phase.FAILBACK, BY_HAND, "operator_asked")
+TAKEN = Transition(Phase.STANDBY, Phase.TAKEOVER, BY_HAND, "asked_and_sure")
 
 
 def request(**other: Any) -> str:

@@ -80,6 +80,11 @@ MAY_IMPORT = {
     "rehearsal.script": "model rehearsal.moves",
     "rehearsal.story": "events model rehearsal.script rehearsal.toys rehearsal.world",
     "rehearsal.outcome": "model rehearsal.story",
+    "console.lines": "",
+    "console.history": "files console.records console.lines console.status",
+    "console.why": "files console.records console.lines console.history",
+    "console.picture": "files console.records console.lines console.history",
+    "console.recommend": "config files model timing console.records console.lines console.history",
 }
 PURE = {
     "model": "dataclasses enum typing",
@@ -95,7 +100,7 @@ PURE = {
     "safety": "collections.abc dataclasses enum math",
     "leases.keeper": "dataclasses enum math",
     "timing": "collections.abc dataclasses math textwrap typing",
-    "events": "collections.abc dataclasses enum logging",  # logging for its levels
+    "events": "collections.abc dataclasses enum json logging",  # logging for its levels
     "units": "collections.abc os",  # os for CLD_EXITED
 }
 OUTSIDE = {  # each library has one door
@@ -106,6 +111,7 @@ OUTSIDE = {  # each library has one door
     "systemd": "journal",
     "aiohttp": "leases.etcd checks.http",
     "yarl": "checks.http",
+    "rich": "console.lines",
 }
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 from failover_monitor.files import Paths
 
+FAR_S = 1e11  # no clock shows it; a moment beyond it is not one
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
@@ -21,6 +23,20 @@ class Recorded:
     level: str  # "INFO", "WARNING", ...
     what: str  # the sentence
     fields: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckRecord:
+    """One check of the detector, as the event that came of it has it."""
+
+    failed: bool  # else it proved nothing
+    began_s: float  # seconds since 1970
+    ended_s: float
+    planned: int  # echo rounds that the schedule put into it
+    sent: int  # of these, really sent
+    silent: tuple[str, ...]  # the primary's addresses: none of them answered
+    answered: dict[str, int]  # by reference: how many of its echoes it answered
+    in_time: tuple[str, ...]  # the references whose answers counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,11 +66,11 @@ def events(paths: Paths, since_s: float = 0.0) -> Iterator[Recorded]:
     for document in documents(paths.events):
         try:
             recorded = Recorded(
-                at_s=float(document.pop("at_s")),
-                kind=document.pop("kind"),
-                level=document.pop("level", "INFO"),
-                what=document.pop("what"),
-                fields={name: text for name, text in document.items() if name.isupper()},
+                at_s=moment(document.pop("at_s")),
+                kind=str(document.pop("kind")),
+                level=str(document.pop("level", "INFO")),
+                what=str(document.pop("what")),
+                fields={name: str(text) for name, text in document.items() if name.isupper()},
             )
         except (KeyError, ValueError, TypeError):
             continue
@@ -67,17 +83,70 @@ def samples(paths: Paths, since_s: float = 0.0) -> Iterator[Sample]:
     for document in documents(paths.samples):
         try:
             sample = Sample(
-                at_s=float(document["at_s"]),
-                length_s=float(document["length_s"]),
-                phase=document["phase"],
-                verdict=document["verdict"],
+                at_s=moment(document["at_s"]),
+                length_s=moment(document["length_s"]),
+                phase=str(document["phase"]),
+                verdict=str(document["verdict"]),
                 paths={name: path_sample(found) for name, found in document["paths"].items()},
-                gaps_s=tuple(document["gaps_s"]),
+                gaps_s=tuple(moment(gap_s) for gap_s in document["gaps_s"]),
             )
-        except (KeyError, ValueError, TypeError, AttributeError):
+        except (KeyError, ValueError, TypeError, AttributeError, IndexError):
             continue
         if sample.at_s >= since_s:
             yield sample
+
+
+def checks(recorded: Recorded) -> tuple[CheckRecord, ...]:
+    """The checks behind an event, oldest first; none where it has none, or they are torn."""
+    try:
+        found = json.loads(recorded.fields.get("CHECKS", "[]"))
+        return tuple(
+            CheckRecord(
+                failed=bool(check["failed"]),
+                began_s=moment(recorded.at_s + check["began_s"]),
+                ended_s=moment(recorded.at_s + check["ended_s"]),
+                planned=int(check["planned"]),
+                sent=int(check["sent"]),
+                silent=tuple(str(address) for address in check["silent"]),
+                answered={name: int(count) for name, count in check["answered"].items()},
+                in_time=tuple(str(address) for address in check["in_time"]),
+            )
+            for check in found
+        )
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return ()
+
+
+def ago_s(recorded: Recorded, name: str) -> float | None:
+    """The moment that a field gives as seconds before its event."""
+    try:
+        return moment(recorded.at_s - float(recorded.fields[name]))
+    except (KeyError, ValueError):
+        return None
+
+
+def moment(value: Any) -> float:
+    """A time that a clock may show.  Raises ValueError, TypeError."""
+    seconds = float(value)
+    if not 0 <= seconds < FAR_S:
+        raise ValueError(f"{seconds} s is no time")
+    return seconds
+
+
+def trouble(path: Path) -> str:
+    """Why a record, or a part of it, cannot be read; "" where there is nothing to say."""
+    torn = 0
+    for file in turned_over(path):
+        try:
+            lines = file.read_text(errors="replace").splitlines()
+        except FileNotFoundError as error:
+            if file == path:
+                return f"{path}: {error.strerror}"
+        except OSError as error:
+            return f"{file}: {error.strerror}"
+        else:
+            torn += sum(1 for line in lines if line and document(line) is None)
+    return f"{path}: torn lines, left out: {torn}" if torn else ""
 
 
 def path_sample(document: dict[str, Any]) -> PathSample:
@@ -92,15 +161,25 @@ def path_sample(document: dict[str, Any]) -> PathSample:
 
 def documents(path: Path) -> Iterator[dict[str, Any]]:
     """The lines of a file and of its predecessor, as far as they can be read."""
-    for file in (path.with_suffix(f"{path.suffix}.1"), path):
+    for file in turned_over(path):
         try:
             lines = file.read_text(errors="replace").splitlines()
         except OSError:
             continue
         for line in lines:
-            try:
-                document = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(document, dict):
-                yield document
+            if (found := document(line)) is not None:
+                yield found
+
+
+def turned_over(path: Path) -> tuple[Path, Path]:
+    """The predecessor of a record, and the record."""
+    return path.with_suffix(f"{path.suffix}.1"), path
+
+
+def document(line: str) -> dict[str, Any] | None:
+    """One line, unless it is torn."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
