@@ -42,6 +42,7 @@ CLEAR_S = 5.0  # limit of ending what an earlier process, or a run that was cut 
 SLACK_S = 4.0  # beyond limit and stop: then systemd itself hangs, and we go on without it
 UNIT = "failover-monitor-hook-"
 CLEAR = ("/usr/bin/systemctl", "--no-ask-password", "stop", f"{UNIT}*.service")
+RUNS_ON = ("/usr/bin/systemctl", "--quiet", "is-active", f"{UNIT}*.service")
 STARTED_BY = "/usr/bin/systemd-run"
 NUMBERS = itertools.count(1)
 
@@ -90,7 +91,8 @@ def transient(job: Job, hook: HookPolicy) -> Sequence[str]:
 class Hooks:
     """The hooks of one pair.  `changed` is called whenever something has become of one.
 
-    `launch` gives the words that run one, `clear` those that end what an earlier run left behind.
+    `launch` gives the words that run one, `clear` those that end what an earlier run left behind,
+    and `runs_on` those that succeed when something was.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class Hooks:
         *,
         launch: Launch = transient,
         clear: Sequence[str] = CLEAR,
+        runs_on: Sequence[str] = RUNS_ON,
     ) -> None:
         self.policy = policy
         self.told: list[HookTold] = []  # since the last look
@@ -110,6 +113,7 @@ class Hooks:
         self._changed = changed
         self._launch = launch
         self._clear = clear
+        self._runs_on = runs_on
         self._phases: deque[Job] = deque()
         self._events: deque[Job] = deque()
         self._dropped = 0
@@ -266,8 +270,14 @@ class Hooks:
         began_s = self._clock()
         limit_s = hook.timeout_s + STOP_S + SLACK_S
         ended = await run_command(self._launch(job, hook), timeout_s=limit_s)
+        took_s = self._clock() - began_s
+        # A systemd that is re-executed meanwhile makes systemd-run end at once, with success.
+        if ended.status == 0 and job.name in WAITED_FOR:
+            runs_on = await run_command(self._runs_on, timeout_s=CLEAR_S)
+            if runs_on.status == 0:
+                return Run(Ended(None, why="systemd lost sight of it while it ran"), took_s)
         self._unclear = ended.status is None or ended.status < 0  # it went, its unit may not have
-        return Run(ended, self._clock() - began_s)
+        return Run(ended, took_s)
 
     def _ended(self, job: Job, hook: HookPolicy, run: Run) -> None:
         """Tell what became of it, and let who waits for it see it."""

@@ -58,13 +58,19 @@ class Stage:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.wanted = False
+        self.runs_on: tuple[str, ...] = ("/bin/false",)
         self.changes = 0
         self.told: list[HookTold] = []
         self.hooks = self.made(HooksPolicy())
 
     def made(self, policy: HooksPolicy) -> Hooks:
         self.hooks = Hooks(
-            policy, time.monotonic, self._changed, launch=direct, clear=("/bin/true",)
+            policy,
+            time.monotonic,
+            self._changed,
+            launch=direct,
+            clear=("/bin/true",),
+            runs_on=self.runs_on,
         )
         return self.hooks
 
@@ -356,6 +362,16 @@ async def test_a_disk_that_hangs_is_a_failed_hook(
     hangs.set()
     assert told.why.endswith("its disk hangs")
     assert stage.runs == []
+
+
+async def test_a_success_that_systemd_only_seems_to_tell_is_none(stage: Stage) -> None:
+    """The unit runs on: systemd was re-executed, and systemd-run ended with 0 at once."""
+    stage.runs_on = ("/bin/true",)
+    stage.made(HooksPolicy(pre_takeover=stage.hook("exit 0", veto=True)))
+    stage.wanted = True
+    told = await stage.ended("pre_takeover")
+    assert (told.state, told.holds) == (Hooking.FAILED, True)
+    assert told.why == "systemd lost sight of it while it ran"
 
 
 async def test_a_fault_of_our_own_is_a_failed_hook(

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.lab import rootfs
 from tests.lab.hosts import Lab, SystemdHost, wait_until
 from tests.lab.pair import APP, MONITOR, Pair, Standby, pair
 
@@ -73,7 +74,7 @@ def test_hooks_stand_around_a_takeover_and_a_failback_outside_of_the_sandbox(lab
         "post_failback standby inactive",
     ]
     assert "203.0.113.9" not in p.standby.run("ip", "address").stdout
-    assert " failed" not in p.standby.log()
+    assert "hook failed" not in re.sub(r"hook \w+", "hook", p.standby.log())
     wait_until(lambda: units_left(p.standby) == "", 5, "no unit of a hook is left")
 
 
@@ -172,3 +173,27 @@ def test_events_are_passed_on(lab: Lab) -> None:
     wait_until(lambda: p.standby.read(events).count("\n") >= 3, 10, "three were")
     kinds = re.findall(r'"kind": "(\w+)"', p.standby.read(events))
     assert kinds[:3] == ["verdict", "transition", "transition"]
+
+
+def test_a_systemd_that_is_executed_anew_is_no_success_of_a_hook(lab: Lab) -> None:
+    """An upgrade of systemd amid a takeover: what it waits for has really ended first."""
+    moods = {"pre_takeover": "sleep 4; touch /etc/hook.done"}
+    p = hooked(lab, *moods, moods=moods, veto=True, timeout=20)
+    p.primary.cut()
+    wait_until(lambda: runs(p), 10, "the hook runs")
+    p.standby.systemctl("daemon-reexec", within=30)
+    p.standby.wait_for(APP, "active", 60)
+    assert p.standby.exists("/etc/hook.done")
+    done_s = p.standby.path("/etc/hook.done").stat().st_mtime
+    began = re.findall(r"^(\S+ \S+),\d+ .* start app.service", p.standby.log(), re.MULTILINE)
+    assert time.mktime(time.strptime(began[0], "%Y-%m-%d %H:%M:%S")) >= int(done_s)
+
+
+def test_a_hook_is_tried_by_hand_as_the_page_says(lab: Lab) -> None:
+    """The command of docs/settings.md, word for word."""
+    page = (rootfs.CHECKOUT / "docs/settings.md").read_text()
+    (line,) = re.findall(r"^systemd-run --wait .*$", page, re.MULTILINE)
+    p = pair(lab, watch=False)
+    p.standby.write("/usr/local/sbin/tell-us", TEXT, 0o755)
+    p.standby.run("sh", "-c", line)
+    assert runs(p) == ["post_takeover  inactive"]
