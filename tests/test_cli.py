@@ -93,7 +93,7 @@ def leave_status(
     detector = kind(policy, now_s, verdict=verdict)
     units = (UnitSeen("app.service", Unit.FAILED, now_s, "exit-code"),)
     state = PairState(phase=phase, since_s=now_s, flapping=flapping)
-    document = Status().document(now_s, policy, state, detector, units)
+    document = Status(now_s).document(now_s, policy, state, detector, units)
     if quiet:
         document["quiet_references"] = list(policy.references)
     paths.status.write_text(json.dumps(document))

@@ -197,8 +197,8 @@ class Life:
         assert monitor
         if phase in SERVING and before not in SERVING:
             assert monitor.detector.verdict is Verdict.DOWN
-            tallies = [monitor.status._tallies.get(a) for a in world.policy.primary]
-            heard_s = max((t.answered_s for t in tallies if t and t.answered_s), default=-math.inf)
+            last = [monitor.status._last.get(a) for a in world.policy.primary]
+            heard_s = max((found.at_s for found in last if found), default=-math.inf)
             assert world.now_s - heard_s >= world.policy.verdict_s - SAME_S
 
     def justified(self, effect: Effect, phase: Phase) -> None:

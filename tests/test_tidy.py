@@ -31,7 +31,8 @@ MAY_IMPORT = {
     "decision": "model table services machine guard",
     "events": "model table",
     "units": "model",
-    "status": "model detector contact",
+    "samples": "model",
+    "status": "model detector contact samples",
     "probes": "model probes.icmp",
     "probes.icmp": "model probes.neighbour",
     "probes.neighbour": "",
@@ -58,7 +59,7 @@ MAY_IMPORT = {
     "config": "model jsonc settings safety unit_files",
     "loader": "model config",
     "monitor": "model detector contact decision table services protections"
-    " events files probes status",
+    " events files probes samples status",
     "daemon": "__init__ events files journal loader model monitor probes systemd",
     "cli": "__init__ files",
     "console": "",
@@ -81,6 +82,7 @@ PURE = {
     "leases.keeper": "dataclasses enum math",
     "timing": "collections.abc dataclasses math textwrap typing",
     "events": "collections.abc dataclasses enum logging",  # logging for its levels
+    "samples": "dataclasses typing",
     "units": "collections.abc os",  # os for CLD_EXITED
 }
 OUTSIDE = {  # each library has one door

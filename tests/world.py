@@ -240,6 +240,7 @@ class Recorder:
         self.words: list[tuple[float, str]] = []
         self.last_intent: dict[str, Any] | None = None
         self.last_status: dict[str, Any] = {}
+        self.samples: list[dict[str, Any]] = []
         self.raised: set[str] = set()  # files that mean something by being there
         self.until_s: float | None = None
 
@@ -255,6 +256,9 @@ class Recorder:
 
     def status(self, document: dict[str, Any]) -> None:
         self.last_status = document
+
+    def sample(self, document: dict[str, Any]) -> None:
+        self.samples.append(document)
 
     def intent(self, document: dict[str, Any]) -> bool:
         self.last_intent = document
