@@ -91,6 +91,7 @@ OUTSIDE = {  # each library has one door
     "icmplib": "probes.icmp",
     "dbus_fast": "bus systemd",
     "systemd": "journal",
+    "rich": "console.status",
     "aiohttp": "leases.etcd checks.http",
     "yarl": "checks.http",
 }
