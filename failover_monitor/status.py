@@ -147,7 +147,8 @@ class Status:
             "suspicious": detector.suspicious,
             "flapping": state.flapping,
             "failed_checks": detector.failed_checks,
-            "next_check_s": round(max(0.0, detector.due_s - now_s), 3),
+            "next_check_s": round(max(0.0, detector.next_round_s - now_s), 3),
+            "check_every_s": round(detector.interval_s, 3),
             "recent_s": round(recent.length_s, 1),  # what the counts of each path are about
             "primary": [path(address) for address in policy.primary],
             "standby": [path(address) for address in policy.standby],

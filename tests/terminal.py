@@ -75,11 +75,11 @@ class Terminal:
         parts = self.drawn.split("\x1b[H")
         return SEQUENCE.sub("", parts[-2] if len(parts) > 2 else parts[-1])
 
-    def wait_for(self, words: str, within: float = 10) -> None:
+    def wait_for(self, words: str, within: float = 20) -> None:
         """Until the last picture has these words."""
         self.wait_until(lambda: words in self.picture, repr(words), within)
 
-    def wait_until(self, predicate: Callable[[], bool], what: str, within: float = 10) -> None:
+    def wait_until(self, predicate: Callable[[], bool], what: str, within: float = 20) -> None:
         end_s = time.monotonic() + within
         while not predicate():
             assert self.process.poll() is None, f"it has ended:\n{self.words}"

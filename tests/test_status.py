@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ from failover_monitor import cli
 from failover_monitor.console.status import span
 from failover_monitor.files import Paths, take_lock
 from failover_monitor.model import GuardPolicy, Phase, Policy, Role, Unit, Verdict
+from failover_monitor.status import STALE_S
 from tests.terminal import LEAVES, SEQUENCE, Terminal
 from tests.test_cli import (
     FINE,
@@ -237,6 +239,46 @@ def test_ages_go_by_the_clock_of_the_document(
 
 
 @pytest.mark.parametrize(
+    ("age_s", "words"),
+    [
+        (0.0, "in 2.0 s, every 3 s"),
+        (1.5, "in 0.5 s, every 3 s"),
+        (2.5, "in 2.5 s, every 3 s"),
+        (15.5, "in 1.5 s, every 3 s"),
+        (46.0, "none: nobody watches"),
+    ],
+)
+def test_the_next_check_is_told_from_now(
+    running: Paths, capsys: pytest.CaptureFixture[str], age_s: float, words: str
+) -> None:
+    """The document is some rounds old; who reads it is not."""
+    document = {**leave_status(running), "next_check_s": 2.0, "check_every_s": 3.0}
+    document["at_s"] = time.clock_gettime(time.CLOCK_BOOTTIME) - age_s
+    running.status.write_text(json.dumps(document))
+    cli.main(["status"])
+    shown_s = float(re.sub(r"[^0-9.]", "", words.split(",")[0]) or 0)
+    found = capsys.readouterr().out.partition("next check  ")[2]
+    if age_s > STALE_S:
+        assert found == f"{words}\n"
+        return
+    matched = re.fullmatch(r"in ([\d.]+) s, every 3 s\n", found)
+    assert matched
+    assert float(matched[1]) == pytest.approx(shown_s, abs=0.4)
+
+
+def test_the_next_check_is_the_next_round(running: Paths) -> None:
+    """Rarely in calm, densely in suspicion, and each half second while we serve."""
+    world = World(policy_of())
+    found = {}
+    for until_s, up in ((30.0, True), (33.5, False), (60.0, False)):
+        world.hosts[PRIMARY].up = up
+        document = shown(world, until_s)
+        assert 0 < document["next_check_s"] <= document["check_every_s"]
+        found[document["suspicious"], document["phase"]] = document["check_every_s"]
+    assert found == {(False, "standby"): 3.0, (True, "standby"): 0.25, (False, "active"): 0.5}
+
+
+@pytest.mark.parametrize(
     ("seconds", "words"),
     [
         *((-3.0, "0 s"), (0.9, "0 s"), (59.9, "59 s"), (60.0, "1 min"), (3599.0, "59 min")),
@@ -278,7 +320,7 @@ def test_a_document_without_the_last_minutes(
 ) -> None:
     """The process that writes is of an older version: it is shown without them."""
     document = leave_status(running, policy=GUARDED)
-    del document["recent_s"]
+    del document["recent_s"], document["check_every_s"]
     new = ("loss_percent", "rtt_ms_min", "rtt_ms_mean", "rtt_ms_max")
     for path in (*document["standby"], *document["references"]):
         for key in new:

@@ -222,7 +222,7 @@ def lines(seen: Look) -> Iterator[Line]:
         tone = TONES.get(unit["state"], Tone.WARN)
         yield Line("service", f"{unit['name']} {unit['state']}{why}{lasts}", tone)
     yield Line("written", f"{document['at']}, {seen.age_s:.1f} s ago")
-    yield Line("next check", f"{document['next_check_s']} s after that")
+    yield Line("next check", next_check(seen, document))
 
 
 def of_paths(seen: Look, document: dict[str, Any]) -> Iterator[Line]:
@@ -241,6 +241,16 @@ def of_paths(seen: Look, document: dict[str, Any]) -> Iterator[Line]:
             if not last or loss == 100 or path["address"] in document["quiet_references"]:
                 tone = Tone.BAD
             yield Line(role, f"{path['address']}: {', '.join(parts)}", tone)
+
+
+def next_check(seen: Look, document: dict[str, Any]) -> str:
+    """When the next echoes are due: the document was written some rounds ago."""
+    if seen.stale:
+        return "none: nobody watches"
+    left_s, every_s = document["next_check_s"] - seen.age_s, document.get("check_every_s")
+    if every_s is None:  # an older version
+        return f"in {max(0.0, left_s):.1f} s"
+    return f"in {left_s if left_s >= 0 else left_s % every_s:.1f} s, every {every_s:g} s"
 
 
 def age(seen: Look, moment: str) -> str:
