@@ -241,8 +241,8 @@ class Lines:
 
     def __init__(self, path: Path, most_bytes: float = math.inf) -> None:
         self.lost = 0
-        self.most_bytes = most_bytes
         self._path = path
+        self._most_bytes = most_bytes
         self._descriptor = -1
         self._inode = (0, 0)
         self._torn = False  # the last line was written only in part
@@ -272,7 +272,7 @@ class Lines:
     def _reopen_if_moved(self) -> None:
         try:
             found = self._path.stat()
-            if found.st_size > self.most_bytes:
+            if found.st_size > self._most_bytes:
                 with suppress(OSError):
                     self._path.replace(self._path.with_name(f"{self._path.name}.1"))
             elif self._descriptor >= 0 and (found.st_dev, found.st_ino) == self._inode:

@@ -140,9 +140,8 @@ def watch(paths: Paths) -> int:
         from rich.console import Console
 
         console = Console(highlight=False)
-        if console.is_dumb_terminal:
-            follow(console, paths)
-        redraw(console, paths)
+        show = follow if console.is_dumb_terminal else redraw
+        show(console, paths)
     except KeyboardInterrupt:
         seen = look(paths)
         console.print(drawn(seen))
