@@ -415,6 +415,7 @@ def test_watch_ends_cleanly(running: Paths, how: str) -> None:
             terminal.process.send_signal(signal.SIGTERM)
         assert terminal.end() == FINE
     assert "Traceback" not in terminal.words
+    assert LEAVES in terminal.drawn
     after = SEQUENCE.sub("", terminal.drawn.rpartition(LEAVES)[2])
     assert "phase       standby since" in after
     assert terminal.drawn.count("\x1b[?25h") >= terminal.drawn.count("\x1b[?25l") > 0
