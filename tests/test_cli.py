@@ -15,7 +15,7 @@ import failover_monitor
 from failover_monitor import __version__, cli, guard
 from failover_monitor.contact import Contact
 from failover_monitor.detector import Detector
-from failover_monitor.files import Paths, take_lock
+from failover_monitor.files import Paths, replace_file, take_lock
 from failover_monitor.machine import TABLE
 from failover_monitor.model import PairState, Phase, Policy, Role, Unit, UnitSeen, Verdict
 from failover_monitor.status import STALE_S, Status
@@ -96,7 +96,7 @@ def leave_status(
     document = Status(now_s).document(now_s, policy, state, detector, units)
     if quiet:
         document["quiet_references"] = list(policy.references)
-    paths.status.write_text(json.dumps(document))
+    replace_file(paths.status, json.dumps(document))
     return document
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 NOT_RUNNING, WRONG_USE = 3, 2
 WATCH_S = 1.0  # between two pictures of `--watch`
+EVERY_S = 10.0  # between two rounds, where an older version does not say
 # What every version has written; what came later has a default where it is read.
 KEYS = frozenset(
     {"at", "at_s", "stale_after_s", "phase", "phase_since", "verdict", "verdict_since", "why"}
@@ -195,6 +196,10 @@ def lines(seen: Look) -> Iterator[Line]:
     document = seen.document
     if document is None:
         return
+
+    def ago(moment: str) -> str:
+        return span(before(document, moment) + max(0.0, seen.age_s))
+
     for words in document["attention"]:
         yield Line("attention", one_line(words), Tone.BAD)
     if len(document["quiet_references"]) == len(document["references"]):
@@ -207,39 +212,49 @@ def lines(seen: Look) -> Iterator[Line]:
     for label in ("phase", "verdict"):
         word, since = document[label], document[f"{label}_since"]
         why = f": {one_line(document['why'])}" if label == "verdict" else ""
-        text = f"{word} since {since} ({age(seen, since)}){why}"
+        text = f"{word} since {since} ({ago(since)}){why}"
         yield Line(label, text, TONES.get(word, Tone.WARN))
     yield Line("state word", document["state"])
     if document.get("suspicious"):
         text = f"the primary does not answer, {document['failed_checks']} checks in a row failed"
         yield Line("suspicion", text, Tone.WARN)
-    yield from of_paths(seen, document)
+    yield from of_paths(document)
     for unit in document["units"]:
         why = f" ({one_line(unit['why'])})" if unit["why"] else ""
         since = unit.get("since")
-        lasts = f" since {since} ({age(seen, since)})" if since else ""
+        lasts = f" since {since} ({ago(since)})" if since else ""
         tone = TONES.get(unit["state"], Tone.WARN)
         yield Line("service", f"{unit['name']} {unit['state']}{why}{lasts}", tone)
     yield Line("written", f"{document['at']}, {seen.age_s:.1f} s ago")
     yield Line("next check", next_check(seen, document))
 
 
-def of_paths(seen: Look, document: dict[str, Any]) -> Iterator[Line]:
+def of_paths(document: dict[str, Any]) -> Iterator[Line]:
     """Each address that is watched: the loss and the round-trip times of the last minutes."""
     minutes = f"{max(1, round(document.get('recent_s', 0) / 60))} min"
     for role, key in (("primary", "primary"), ("standby", "standby"), ("reference", "references")):
         for path in document.get(key, ()):  # older versions know no standby's paths, and no loss
-            loss, last = path.get("loss_percent"), path["last_answer"]
-            parts = [f"last answer {age(seen, last)} ago" if last else "has not answered yet"]
+            loss, silent = path.get("loss_percent"), silence(document, path)
+            parts = [silent or "answers"]
             if loss is not None:
                 parts.append(f"loss {loss:g} % of {path['sent']} echoes in {minutes}")
             if path.get("rtt_ms_mean") is not None:
                 times = (path[f"rtt_ms_{which}"] for which in ("min", "mean", "max"))
                 parts.append("round trip {:.4g}/{:.4g}/{:.4g} ms".format(*times))
             tone = Tone.WARN if loss else Tone.GOOD
-            if not last or loss == 100 or path["address"] in document["quiet_references"]:
+            if silent:
                 tone = Tone.BAD
             yield Line(role, f"{path['address']}: {', '.join(parts)}", tone)
+
+
+def silence(document: dict[str, Any], path: dict[str, Any]) -> str:
+    """How long an address had not answered when the document was written; "" if it had."""
+    if not path["last_answer"]:
+        return "has not answered yet"
+    silent_s = before(document, path["last_answer"])
+    # The moments are whole seconds; the last round may be on its way.
+    expected_s = 2 * document.get("check_every_s", EVERY_S) + 1
+    return f"no answer for {span(silent_s)}" if silent_s > expected_s else ""
 
 
 def next_check(seen: Look, document: dict[str, Any]) -> str:
@@ -252,13 +267,10 @@ def next_check(seen: Look, document: dict[str, Any]) -> str:
     return f"in {left_s if left_s >= 0 else left_s % every_s:.1f} s, every {every_s:g} s"
 
 
-def age(seen: Look, moment: str) -> str:
-    """How long ago a moment of the document is, by the clock that the document went by."""
-    if seen.document is None:
-        return ""
-    written = datetime.fromisoformat(seen.document["at"])
-    seconds = (written - datetime.fromisoformat(moment)).total_seconds()
-    return span(seconds + max(0.0, seen.age_s))
+def before(document: dict[str, Any], moment: str) -> float:
+    """So many seconds before the document was written, by the clock that it went by."""
+    written, then = (datetime.fromisoformat(text) for text in (document["at"], moment))
+    return (written - then).total_seconds()
 
 
 def span(seconds: float) -> str:

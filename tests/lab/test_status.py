@@ -93,7 +93,7 @@ def test_status_on_a_guarded_primary(lab: Lab) -> None:
     code, text = status(primary)
     assert code == 0
     assert line(text, "role").endswith("primary")
-    assert line(text, "standby").startswith(f"standby     {made.standby.address}: last answer")
+    assert line(text, "standby").startswith(f"standby     {made.standby.address}: answers, ")
     assert line(text, "service").startswith("service     app.service running since 2")
     primary.systemctl("restart", MONITOR)
     (sample, *_) = samples(primary)
