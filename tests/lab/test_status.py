@@ -18,6 +18,7 @@ from tests.lab.hosts import HOST_ENVIRONMENT, Lab, children, wait_until
 from tests.lab.pair import EVENTS, MONITOR, STATUS, Guarded, Pair, Standby
 from tests.lab.test_files import HISTORY, fill, mounted
 from tests.lab.test_guard import guarded
+from tests.lab.test_process import RESTART_S, process, wait_for_new_process
 from tests.terminal import Terminal
 from tests.test_status import SCHEMA, faults
 
@@ -148,9 +149,9 @@ def test_samples_outlive_the_process(make_pair: MakePair) -> None:
     assert 2 < first.length_s < 30
     assert first.phase == "standby"
     assert all(path.sent == path.answered > 0 for path in first.paths.values())
-    old = standby.pid_of(MONITOR)
+    old = process(standby)
     standby.signal(MONITOR, signal.SIGKILL)
-    wait_until(lambda: standby.running(MONITOR) and standby.pid_of(MONITOR) != old, 10, "it runs")
+    wait_for_new_process(standby, old, RESTART_S)
     standby.wait_for_state("active_alive", 10)
     time.sleep(2)
     standby.systemctl("stop", MONITOR)
@@ -164,7 +165,7 @@ def test_samples_outlive_the_process(make_pair: MakePair) -> None:
 def test_samples_come_again_when_a_full_disk_has_room(make_pair: MakePair) -> None:
     """None is written meanwhile, none is torn afterwards, and the watch goes on."""
     made = make_pair(watch=False)
-    standby = mounted(made, HISTORY)
+    standby = mounted(made, "/var/log", HISTORY)
     standby.watch()
     standby.systemctl("restart", MONITOR)
     standby.wait_for_state("active_alive", 10)
