@@ -92,7 +92,9 @@ def parser() -> argparse.ArgumentParser:
     check.set_defaults(command="console.check:check")
 
     status = commands.add_parser("status", parents=[config, whose], help="how things stand")
-    status.add_argument("--json", action="store_true")
+    how = status.add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="for programs: docs/status.schema.json")
+    how.add_argument("--watch", action="store_true", help="draw it each second, until Ctrl-C")
     status.set_defaults(command="console.status:status")
 
     explain = commands.add_parser("explain", parents=[config], help="print the decision table")

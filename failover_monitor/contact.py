@@ -66,6 +66,11 @@ class Contact:
         return min(GUARD_INTERVAL_S, self.deadline_s / 10)
 
     @property
+    def next_round_s(self) -> float:
+        """The moment of the next round."""
+        return self.due_s
+
+    @property
     def gap_s(self) -> float:
         """A silence this long ends "without a gap"."""
         return GAP_ROUNDS * self.interval_s

@@ -189,6 +189,7 @@ class Daemon:
             self.recorder.flag(self.recorder.paths.armed, raised=False)  # we are meant to go
             notify("STOPPING=1")
         self.monitor.protections.leave()
+        self.monitor.keep_sample(boottime_s())
         self._tell_stopped()
         self.recorder.state_word("unknown")
 

@@ -132,6 +132,16 @@ class Detector:
         return min(self._next_round_s, self._doubtful_since_s + self.soft_timeout_s)
 
     @property
+    def next_round_s(self) -> float:
+        """The moment of the next round."""
+        return self._suspicion.next_send_s if self._suspicion else self._next_round_s
+
+    @property
+    def interval_s(self) -> float:
+        """Between two rounds, as things stand."""
+        return self.policy.spacing_s if self._suspicion else self._steady_s
+
+    @property
     def soft_timeout_s(self) -> float:
         """How long a round may stay unanswered before suspicion begins (RFC 6298, bounded)."""
         policy = self.policy
@@ -487,10 +497,12 @@ class Detector:
 
     def _realign(self, now_s: float) -> None:
         """The next steady round: the first point of the grid after now."""
-        policy = self.policy
-        step_s = policy.serving_interval_s if self._serving else policy.interval_s
-        steps = int((now_s - self._grid_s + SAME_S) / step_s) + 1
-        self._next_round_s = self._grid_s + steps * step_s
+        steps = int((now_s - self._grid_s + SAME_S) / self._steady_s) + 1
+        self._next_round_s = self._grid_s + steps * self._steady_s
+
+    @property
+    def _steady_s(self) -> float:
+        return self.policy.serving_interval_s if self._serving else self.policy.interval_s
 
     def _tell(
         self,

@@ -9,12 +9,14 @@ import errno
 import fcntl
 import json
 import logging
+import math
 import os
 import queue
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +29,7 @@ log = logging.getLogger("failover_monitor")
 LOCK_TRIES, LOCK_PAUSE_S = 5, 0.05
 QUEUE_LINES = 10_000  # waiting for the disk; more are dropped and counted
 EVENTS_BYTES = 2_000_000  # then events.jsonl becomes events.jsonl.1
+SAMPLES_BYTES = 5_000_000  # likewise; 7 days of four addresses fit into the predecessor alone
 # What every version has written; what came later has a default where it is read.
 INTENT_KEYS = frozenset(
     {"boot_id", "phase", "since_s", "settled", "seen", "ours", "services"}
@@ -249,22 +252,23 @@ class ThroughWriter(logging.Handler):
             handler.handle(record)
 
 
-class AppendHandler(logging.Handler):
-    """Appends lines to a file that others may move, delete, or fill the disk under."""
+class Lines:
+    """Appends lines to a file that others may move, delete, or fill the disk under.
 
-    def __init__(self, path: Path) -> None:
-        super().__init__()
+    With `most_bytes` a file that has grown larger becomes its own predecessor, `.1`.
+    """
+
+    def __init__(self, path: Path, most_bytes: float = math.inf) -> None:
         self.lost = 0
         self._path = path
+        self._most_bytes = most_bytes
         self._descriptor = -1
         self._inode = (0, 0)
         self._torn = False  # the last line was written only in part
         self._failing = False  # and it has been said
 
-    def emit(self, record: logging.LogRecord) -> None:
-        line = self.line(record)
-        if line is None:
-            return
+    def append(self, line: str) -> None:
+        """Write one line; what cannot be written is counted and said once."""
         try:
             self._append(line)
         except OSError as error:
@@ -284,56 +288,64 @@ class AppendHandler(logging.Handler):
         if self._torn:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def line(self, record: logging.LogRecord) -> str | None:
-        """Give the line for this record; None: not for this file."""
-        return self.format(record)
-
     def _reopen_if_moved(self) -> None:
         try:
             found = self._path.stat()
-            if self._descriptor >= 0 and (found.st_dev, found.st_ino) == self._inode:
+            if found.st_size > self._most_bytes:
+                with suppress(OSError):
+                    self._path.replace(self._path.with_name(f"{self._path.name}.1"))
+            elif self._descriptor >= 0 and (found.st_dev, found.st_ino) == self._inode:
                 return
         except FileNotFoundError:
             pass
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         self._descriptor = os.open(self._path, flags, 0o644)
         found = os.fstat(self._descriptor)
         self._inode = (found.st_dev, found.st_ino)
+        # An earlier process may have filled the disk, or died in the middle of a line.
+        end = os.pread(self._descriptor, 1, max(0, found.st_size - 1))
+        self._torn = end not in (b"", b"\n")
 
 
-class EventsHandler(AppendHandler):
-    """events.jsonl: what must be explainable later; one file and its predecessor."""
+class LogHandler(logging.Handler):
+    """The log that operators know."""
 
-    def line(self, record: logging.LogRecord) -> str | None:
+    def __init__(self, lines: Lines) -> None:
+        super().__init__()
+        self.setFormatter(logging.Formatter(LOG_FORMAT))
+        self._lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._lines.append(self.format(record))
+
+
+class EventsHandler(logging.Handler):
+    """events.jsonl: what must be explainable later."""
+
+    def __init__(self, lines: Lines) -> None:
+        super().__init__()
+        self._lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
         event: Event | None = getattr(record, "event", None)
         if event is None or event.level < logging.INFO:
-            return None
-        self._turn_over()
-        at = logging.Formatter().formatTime(record)
-        return json.dumps(
-            {
-                "at": at,
-                "at_s": round(record.created, 3),
-                "kind": event.kind.name.lower(),
-                "level": record.levelname,
-                "what": event.sentence,
-                **event.fields,
-            }
-        )
-
-    def _turn_over(self) -> None:
-        try:
-            if self._path.stat().st_size > EVENTS_BYTES:
-                self._path.replace(self._path.with_suffix(".jsonl.1"))
-        except OSError:
             return
+        document = {
+            "at": logging.Formatter().formatTime(record),
+            "at_s": round(record.created, 3),
+            "kind": event.kind.name.lower(),
+            "level": record.levelname,
+            "what": event.sentence,
+            **event.fields,
+        }
+        self._lines.append(json.dumps(document))
 
 
 class Recorder:
-    """All that leaves a trace: events, state word, status, intent."""
+    """All that leaves a trace: events, samples, state word, status, intent."""
 
     def __init__(self, paths: Paths, journal: logging.Handler, *, debug: bool = False) -> None:
         self.paths = paths
@@ -341,9 +353,11 @@ class Recorder:
         self._word = ""
         self._pause: tuple[tuple[int, int, int], str] | None = None  # as last read
         self._failing: set[Path] = set()
-        self._files = (AppendHandler(paths.log), EventsHandler(paths.events))
-        self._files[0].setFormatter(logging.Formatter(LOG_FORMAT))
-        self._root = ThroughWriter(self.writer, (*self._files, journal))
+        lines, history = Lines(paths.log), Lines(paths.events, EVENTS_BYTES)
+        self._samples = Lines(paths.samples, SAMPLES_BYTES)
+        self._lines = (lines, history, self._samples)
+        handlers = (LogHandler(lines), EventsHandler(history), journal)
+        self._root = ThroughWriter(self.writer, handlers)
         log.setLevel(logging.DEBUG if debug else logging.INFO)
         log.addHandler(self._root)
         for directory in (paths.run, paths.history):
@@ -351,8 +365,8 @@ class Recorder:
 
     @property
     def lost(self) -> int:
-        """Lines that did not reach the log or the history."""
-        return self.writer.lost + sum(file.lost for file in self._files)
+        """Lines that did not reach the log, the history or the samples."""
+        return self.writer.lost + sum(lines.lost for lines in self._lines)
 
     def tell(self, event: Event) -> None:
         extra = {"event": event, "message_id": event.kind.value, "fields": event.fields}
@@ -363,6 +377,10 @@ class Recorder:
             path = self.paths.state_word
             if self._attempt(path, partial(replace_file, path, f"{word}\n")):
                 self._word = word
+
+    def sample(self, document: dict[str, Any]) -> None:
+        line = json.dumps(document, separators=(",", ":"))
+        self.writer.submit(partial(self._samples.append, line))
 
     def status(self, document: dict[str, Any]) -> None:
         text = json.dumps(document, indent=1) + "\n"

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from failover_monitor import events
+from failover_monitor import events, samples
 from failover_monitor.contact import Contact
 from failover_monitor.decision import adopt, decide, hook_due
 from failover_monitor.detector import Detector
@@ -111,7 +111,7 @@ class Monitor:
         self.wake = asyncio.Event()
         self.protections = protections or Protections(policy, clock, self.wake.set)
         self.state = PairState(since_s=now_s)
-        self.status = Status()
+        self.status = Status(now_s)
         self._boot_id = boot_id
         self._alive = alive  # one line for systemd; whether it may trust us; is it a new limit?
         self._grace_until_s = booted_s + policy.startup_grace_s
@@ -198,6 +198,7 @@ class Monitor:
             self._listen(probe)
             self.probe.close()
             self.probe = probe
+            self.status.samples.forget_flying()  # the answers would come to the old one
         if detection(policy) == detection(old):
             self.detector.policy = policy
             self.detector.grace_until_s = self._grace_until_s
@@ -290,7 +291,10 @@ class Monitor:
     def look(self, now_s: float) -> None:
         """Take what has arrived, then judge, then send what is due."""
         slept_s, self._slept_s = self.slept() - self._slept_s, self.slept()
+        if max(slept_s, now_s - self.detector.due_s) > SLEPT_S:
+            self.status.samples.forget_flying()
         if slept_s > SLEPT_S:
+            self.keep_sample(now_s, slept_s=slept_s)
             self.detector.suspended(slept_s, now_s)
         self._heed_operator(now_s)
         arrived, self._arrived = [*self._arrived, *self.probe.receive()], []
@@ -433,7 +437,8 @@ class Monitor:
     def _send(self, round_: Round) -> dict[str, str]:
         refused = {}
         for address in self.policy.watched:
-            self.status.sent(address)  # tried: what was refused may be answered all the same
+            # Tried: what was refused may be answered all the same.
+            self.status.sent(address, round_)
             if why := self.probe.send(address, round_):
                 refused[address] = why
         return refused
@@ -571,8 +576,10 @@ class Monitor:
         if now_s >= self._summary_due_s:
             self._summary_due_s = now_s + SUMMARY_S
             lost = f"; {self.recorder.lost} log lines lost" if self.recorder.lost else ""
-            sentence = f"summary: {line}; {self.status.summary()}{lost}"
+            sentence = f"summary: {line}; {self.status.summary(now_s)}{lost}"
             self._tell(Event(Kind.SUMMARY, events.INFO, sentence))
+        if now_s >= self.status.samples.due_s:
+            self.keep_sample(now_s)
         if now_s >= self._status_due_s:
             self._status_due_s, self._status_written_s = now_s + STATUS_S, now_s
             self.recorder.status(
@@ -581,6 +588,19 @@ class Monitor:
             )
         begun = self.policy.enforced and self.state.phase in ENDING and self.state.since_s == now_s
         self._alive(line, self.trusted, begun)
+
+    def keep_sample(self, now_s: float, *, slept_s: float = 0.0) -> None:
+        """Write down what became of the echoes since the last sample."""
+        ended = self.status.samples.end(now_s, slept_s=slept_s)
+        if ended.length_s >= samples.SHORT_S:
+            line = samples.document(
+                ended,
+                at_s=self.wall() - slept_s,
+                policy=self.policy,
+                phase=self.state.phase,
+                verdict=self.detector.verdict,
+            )
+            self.recorder.sample(line)
 
     def _tell_attention(self, now_s: float) -> None:
         """What an operator should mend: shown while it lasts, told again and again."""

@@ -4,6 +4,7 @@ Rule: it only describes.  Nothing here decides, and nothing that decides reads i
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,10 +17,12 @@ from failover_monitor.model import (
     Phase,
     Policy,
     Role,
+    Round,
     Told,
     UnitSeen,
     Verdict,
 )
+from failover_monitor.samples import Echoes, Samples
 
 STALE_S = 45.0  # a status.json older than this says nothing about now
 WORDS = {
@@ -51,38 +54,39 @@ def word(role: Role, verdict: Verdict, phase: Phase) -> str:
 
 
 @dataclass(slots=True)
-class Tally:
-    """The echoes of one address since the last summary, and its last answer."""
+class Last:
+    """The last answer of one address."""
 
-    sent: int = 0
-    answered: int = 0
-    answered_s: float = 0.0
-    rtt_s: float = 0.0
+    at_s: float
+    rtt_s: float | None = None  # of the last that we could time
 
 
 class Status:
-    """Counts what was sent and answered, and puts it into words."""
+    """Collects what was sent and answered, and puts it into words."""
 
-    def __init__(self) -> None:
+    def __init__(self, now_s: float) -> None:
         self.remark = ""  # what every line should add: a bad configuration, say
         self.attention: tuple[str, ...] = ()  # what an operator should mend
         self.why = ""  # the evidence behind the verdict
-        self._tallies: dict[str, Tally] = {}
+        self.samples = Samples(now_s)
+        self._last: dict[str, Last] = {}
         self._suspicions = 0
         self._longest_gap_s = 0.0
 
-    def sent(self, address: str) -> None:
-        self._tallies.setdefault(address, Tally()).sent += 1
+    def sent(self, address: str, round_: Round) -> None:
+        self.samples.sent(address, round_)
 
     def answered(self, answer: Answer, now_s: float) -> None:
-        if not answer.error:
-            tally = self._tallies.setdefault(answer.address, Tally())
-            tally.answered += 1
-            tally.answered_s, tally.rtt_s = now_s, now_s - answer.sent_s
+        if answer.error:
+            return
+        last = self._last.setdefault(answer.address, Last(now_s))
+        last.at_s, rtt_s = now_s, self.samples.answered(answer, now_s)
+        last.rtt_s = last.rtt_s if rtt_s is None else rtt_s
 
     def told(self, told: Told) -> None:
         if told.notice is Notice.VERDICT:
             self.why = told.why
+        self.samples.told(told)
         self._suspicions += told.notice is Notice.SUSPECT
         self._longest_gap_s = max(self._longest_gap_s, told.gap_s)
 
@@ -94,18 +98,13 @@ class Status:
         remark = "".join(f"{words}; " for words in (self.remark, *self.attention) if words)
         return f"{remark}{state.phase}: {SAYS[role][verdict]}; {services}"
 
-    def summary(self) -> str:
-        """The echoes and suspicions since the last summary; begins the next one."""
-        echoes = ", ".join(
-            f"{address} answered {tally.answered} of {tally.sent} echoes"
-            + (f" (last in {tally.rtt_s * 1000:.1f} ms)" if tally.answered else "")
-            for address, tally in self._tallies.items()
-        )
-        text = f"{echoes}; {self._suspicions} suspicions"
+    def summary(self, now_s: float) -> str:
+        """The echoes of the last minutes, and the suspicions since the last summary."""
+        found = self.samples.recent(now_s)
+        text = ", ".join(in_words(address, echoes) for address, echoes in found.echoes.items())
+        text += f"; {self._suspicions} suspicions"
         if self._longest_gap_s:
             text += f", longest silence {self._longest_gap_s:.2f} s"
-        for tally in self._tallies.values():
-            tally.sent = tally.answered = 0
         self._suspicions, self._longest_gap_s = 0, 0.0
         return text
 
@@ -123,16 +122,13 @@ class Status:
         def at(moment_s: float) -> str:
             return time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(wall_s + moment_s))
 
+        recent = self.samples.recent(now_s)
+
         def path(address: str) -> dict[str, Any]:
-            tally = self._tallies.get(address, Tally())
-            ever = tally.answered_s > 0
-            return {
-                "address": address,
-                "sent": tally.sent,
-                "answered": tally.answered,
-                "last_answer": at(tally.answered_s) if ever else None,
-                "rtt_ms": round(tally.rtt_s * 1000, 3) if ever else None,
-            }
+            return self._path(address, recent.echoes.get(address, Echoes()), at)
+
+        def service(unit: UnitSeen) -> dict[str, Any]:
+            return {**asdict(unit), "since": at(unit.since_s) if unit.since_s else None}
 
         return {
             "at": at(now_s),
@@ -153,9 +149,36 @@ class Status:
             "by_hand": state.by_hand,
             "protections": [n for n in ("guard", "fence", "lease") if getattr(policy, n)],
             "failed_checks": detector.failed_checks,
-            "next_check_s": round(max(0.0, detector.due_s - now_s), 3),
+            "next_check_s": round(max(0.0, detector.next_round_s - now_s), 3),
+            "check_every_s": round(detector.interval_s, 3),
+            "recent_s": round(recent.length_s, 1),  # what the counts of each path are about
             "primary": [path(address) for address in policy.primary],
             "standby": [path(address) for address in policy.standby],
             "references": [path(address) for address in policy.references],
-            "units": [asdict(unit) for unit in units],
+            "units": [service(unit) for unit in units],
         }
+
+    def _path(self, address: str, echoes: Echoes, at: Callable[[float], str]) -> dict[str, Any]:
+        """The last minutes of one address, and its last answer."""
+        last = self._last.get(address)
+        rtt_s = last.rtt_s if last else None
+        least, mean, most = echoes.rtt_ms or (None, None, None)
+        return {
+            "address": address,
+            "sent": echoes.sent,
+            "answered": echoes.answered,
+            "loss_percent": echoes.loss_percent,
+            "rtt_ms_min": least,
+            "rtt_ms_mean": mean,
+            "rtt_ms_max": most,
+            "last_answer": at(last.at_s) if last else None,
+            "rtt_ms": None if rtt_s is None else round(rtt_s * 1000, 3),
+        }
+
+
+def in_words(address: str, echoes: Echoes) -> str:
+    """What became of the echoes to one address."""
+    words = f"{address} answered {echoes.answered} of {echoes.sent} echoes"
+    if echoes.rtt_ms:
+        words += " in {:.1f}/{:.1f}/{:.1f} ms".format(*echoes.rtt_ms)
+    return words

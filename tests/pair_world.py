@@ -126,11 +126,14 @@ class Recorder:
     def status(self, document: dict[str, Any]) -> None:
         pass
 
+    def sample(self, document: dict[str, Any]) -> None:
+        pass
+
 
 class Quiet(Status):
     """A status that nobody reads."""
 
-    def sent(self, address: str) -> None:
+    def sent(self, address: str, round_: Round) -> None:
         pass
 
     def answered(self, answer: Answer, now_s: float) -> None:
@@ -147,7 +150,7 @@ class Lean(Monitor):
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
-        self.status = Quiet()
+        self.status = Quiet(self.clock())
         self._key: tuple[object, ...] = ()
         self._again_s = -INF  # a decision may differ from then on
         self._moments: tuple[float, ...] = ()

@@ -15,7 +15,7 @@ import failover_monitor
 from failover_monitor import __version__, cli, guard
 from failover_monitor.contact import Contact
 from failover_monitor.detector import Detector
-from failover_monitor.files import Paths, take_lock
+from failover_monitor.files import Paths, replace_file, take_lock
 from failover_monitor.machine import TABLE
 from failover_monitor.model import PairState, Phase, Policy, Role, Unit, UnitSeen, Verdict
 from failover_monitor.status import STALE_S, Status
@@ -93,10 +93,10 @@ def leave_status(
     detector = kind(policy, now_s, verdict=verdict)
     units = (UnitSeen("app.service", Unit.FAILED, now_s, "exit-code"),)
     state = PairState(phase=phase, since_s=now_s, flapping=flapping)
-    document = Status().document(now_s, policy, state, detector, units)
+    document = Status(now_s).document(now_s, policy, state, detector, units)
     if quiet:
         document["quiet_references"] = list(policy.references)
-    paths.status.write_text(json.dumps(document))
+    replace_file(paths.status, json.dumps(document))
     return document
 
 

@@ -23,6 +23,7 @@ import pytest
 
 import failover_monitor
 from failover_monitor import daemon
+from failover_monitor.console import records
 from failover_monitor.files import INTENT_KEYS, Paths
 from failover_monitor.model import Effect, Policy, Unit, UnitSeen, Verb
 from failover_monitor.probes import Probe, ProbeError
@@ -274,6 +275,11 @@ def test_a_life_from_ready_to_stop(watch: Daemon) -> None:
         "failback -> standby: all services are stopped here",
     ]
     assert watch.history()[-1] == "stopped; the services stay as they are"
+    (sample,) = records.samples(watch.paths)  # the end of the process is that of its sample
+    assert sample.phase == "standby"
+    assert sample.paths[FAR4].answered > 0
+    assert sample.paths[FAR4_SECOND].answered == sample.paths[FAR4_SECOND].sent > 0
+    assert sample.gaps_s == ()
     log = watch.paths.log.read_text()
     assert " [WARNING] standby -> takeover: the primary stopped answering\n" in log
     assert "Traceback" not in log

@@ -293,13 +293,14 @@ def test_the_history_is_one_object_a_line(recorder: Recorder, paths: Paths) -> N
 
 
 def test_the_history_turns_over(
-    recorder: Recorder, paths: Paths, monkeypatch: pytest.MonkeyPatch
+    paths: Paths, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One file and its predecessor, so that it cannot fill a disk."""
     monkeypatch.setattr(files, "EVENTS_BYTES", 2000)
+    recorder = Recorder(paths, journal)
     for k in range(100):
         recorder.tell(event(f"event {k}"))
-    settle(recorder)
+    recorder.close()
     kept = sorted(path.name for path in paths.history.iterdir())
     assert kept == ["events.jsonl", "events.jsonl.1"]
     assert all((paths.history / name).stat().st_size < 2300 for name in kept)

@@ -224,8 +224,8 @@ class Life:
         if phase in SERVING and before not in SERVING and not self.by_hand():
             assert monitor.detector.verdict is Verdict.DOWN
             assert world.now_s - self.held_s >= world.policy.verdict_s - TURN_S
-            tallies = [monitor.status._tallies.get(a) for a in world.policy.primary]
-            heard_s = max((t.answered_s for t in tallies if t and t.answered_s), default=-math.inf)
+            last = [monitor.status._last.get(a) for a in world.policy.primary]
+            heard_s = max((found.at_s for found in last if found), default=-math.inf)
             assert world.now_s - heard_s >= world.policy.verdict_s - SAME_S
 
     def by_hand(self) -> bool:

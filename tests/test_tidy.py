@@ -32,7 +32,8 @@ MAY_IMPORT = {
     "orders": "model",
     "events": "model table orders",
     "units": "model",
-    "status": "model detector contact",
+    "samples": "model",
+    "status": "model detector contact samples",
     "probes": "model probes.icmp",
     "probes.icmp": "model probes.neighbour",
     "probes.neighbour": "",
@@ -61,7 +62,7 @@ MAY_IMPORT = {
     "config": "model jsonc settings safety unit_files",
     "loader": "model config",
     "monitor": "model detector contact decision table services protections"
-    " events files orders probes status",
+    " events files orders probes samples status",
     "daemon": "__init__ events files journal loader model monitor probes protections systemd",
     "dry_run": "commands daemon events files hooks leases.keeper model monitor protections systemd"
     " units",
@@ -101,6 +102,7 @@ PURE = {
     "leases.keeper": "dataclasses enum math",
     "timing": "collections.abc dataclasses math textwrap typing",
     "events": "collections.abc dataclasses enum json logging",  # logging for its levels
+    "samples": "dataclasses typing",
     "units": "collections.abc os",  # os for CLD_EXITED
 }
 OUTSIDE = {  # each library has one door
@@ -111,7 +113,7 @@ OUTSIDE = {  # each library has one door
     "systemd": "journal",
     "aiohttp": "leases.etcd checks.http",
     "yarl": "checks.http",
-    "rich": "console.lines",
+    "rich": "console.lines console.status",
 }
 
 

@@ -236,6 +236,7 @@ class Recorder:
         self.until_s: float | None = None
         self.requests: dict[str, str] = {}  # what an operator has left, not taken yet
         self.pause: str | None = None  # the file of the pause; outlives a boot
+        self.samples: list[dict[str, Any]] = []
 
     def ask(self, order: str, by: str = "alice") -> None:
         """An operator leaves a request."""
@@ -271,6 +272,9 @@ class Recorder:
 
     def status(self, document: dict[str, Any]) -> None:
         self.last_status = document
+
+    def sample(self, document: dict[str, Any]) -> None:
+        self.samples.append(document)
 
     def intent(self, document: dict[str, Any]) -> bool:
         self.last_intent = document
