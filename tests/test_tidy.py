@@ -66,6 +66,11 @@ MAY_IMPORT = {
     "console.status": "files",
     "console.control": "files console.status",
     "console.records": "files",
+    "console.story": "console.records",
+    "console.plots": "console.story",
+    "console.prose": "console.story model",
+    "console.report": "__init__ config console.plots console.prose console.records console.story"
+    " model timing",
 }
 PURE = {
     "model": "dataclasses enum typing",
@@ -81,6 +86,7 @@ PURE = {
     "leases.keeper": "dataclasses enum math",
     "timing": "collections.abc dataclasses math textwrap typing",
     "events": "collections.abc dataclasses enum logging",  # logging for its levels
+    "console.story": "bisect collections.abc dataclasses itertools logging math re",
     "units": "collections.abc os",  # os for CLD_EXITED
 }
 OUTSIDE = {  # each library has one door
@@ -88,6 +94,8 @@ OUTSIDE = {  # each library has one door
     "pydantic_core": "config settings",
     "icmplib": "probes.icmp",
     "dbus_fast": "bus systemd",
+    "jinja2": "console.report",
+    "markupsafe": "console.report",
     "systemd": "journal",
     "aiohttp": "leases.etcd checks.http",
     "yarl": "checks.http",
