@@ -20,6 +20,7 @@ WIDE, NARROW = 960, 360  # CSS pixels
 LEFT, RIGHT = 58, 14  # the margins beside every plot
 MARKS, LANE, SMALL_LANE, AXIS = 22, 30, 20, 24  # heights
 RTT, LOSS, BARS, GAP = 118, 46, 130, 34
+THIN_PX = 7.0  # no pattern can be told in less
 SEEN_PX = 2.0  # what is narrower is drawn this wide, or it could not be seen
 CHARACTER_PX = 6.6  # of the small type, a little generous
 STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200)
@@ -90,6 +91,7 @@ def rectangle(
     parent: Xml.Element, left: float, top: float, right: float, height: float, kind: str
 ) -> Xml.Element:
     """A box that can be seen, however narrow."""
+    kind += " thin" if right - left < THIN_PX else ""
     right = max(right, left + SEEN_PX)
     place = {"x": left, "y": top, "width": right - left, "height": height}
     return Xml.SubElement(parent, "rect", {"class": kind} | of_numbers(place))
@@ -134,10 +136,10 @@ def time_ticks(begin_s: float, end_s: float, at_most: int) -> list[tuple[float, 
     ticks: list[tuple[float, str]] = []
     for number in range(since_midnight_s // step_s, since_midnight_s // step_s + at_most + 3):
         seconds = number * step_s
-        # Days and seconds apart: mktime makes a local time of them, also where the clocks change.
-        day, second = local.tm_mday + seconds // DAY_S, seconds % DAY_S
-        date = (local.tm_year, local.tm_mon, day, 0, 0, second, 0, 0, -1)
-        at_s = time.mktime(date)
+        # As a clock on the wall has it: right also where the clocks are changed.
+        day, hour = local.tm_mday + seconds // DAY_S, seconds % DAY_S // 3600
+        wall = (local.tm_year, local.tm_mon, day, hour, seconds % 3600 // 60, seconds % 60)
+        at_s = time.mktime((*wall, 0, 0, -1))
         if begin_s <= at_s <= end_s and not (ticks and at_s <= ticks[-1][0]):
             ticks.append((at_s, tick_label(at_s, step_s)))
     return ticks
@@ -232,7 +234,7 @@ def mark_names(picture: Xml.Element, frame: Frame) -> None:
             corners = f"M{x:.1f} 22v-9l9 9z"
         shape = Xml.SubElement(picture, "path", {"class": f"sign {mark.kind}", "d": corners})
         titled(shape, mark.words)
-        half = len(mark.name) * CHARACTER_PX / 2 + 1
+        half = len(mark.name) * CHARACTER_PX / 2 + 3
         middle = min(max(x, half), frame.width - half)
         if middle - half >= taken_to:
             text(picture, middle, 10, mark.name, "name", "middle")
@@ -257,7 +259,9 @@ def timeline(frame: Frame, phases: Sequence[Span], verdicts: Sequence[Span], wor
         # The long ones first: what lasted for a second must not be hidden by its neighbours.
         for span in sorted(found, key=lambda span: -span.length_s):
             band(picture, frame, span, top, height)
-    mark_lines(picture, frame, MARKS, bottom)
+        mark_lines(picture, frame, top, top + height)
+        for span in found:
+            band_name(picture, frame, span, top + height / 2 + 4)
     mark_names(picture, frame)
     return drawn(picture)
 
@@ -266,8 +270,14 @@ def band(picture: Xml.Element, frame: Frame, span: Span, top: float, height: flo
     left, right = frame.x(span.begin_s), frame.x(span.end_s)
     kind = span.word if span.word in KNOWN else "other"
     titled(rectangle(picture, left, top, right, height, f"band {kind}"), span.word)
+
+
+def band_name(picture: Xml.Element, frame: Frame, span: Span, y: float) -> None:
+    """The word of a band, where there is room for it."""
+    left, right = frame.x(span.begin_s), frame.x(span.end_s)
+    kind = span.word if span.word in KNOWN else "other"
     if right - left > len(span.word) * CHARACTER_PX + 10:
-        text(picture, (left + right) / 2, top + height / 2 + 4, span.word, f"in {kind}", "middle")
+        text(picture, (left + right) / 2, y, span.word, f"in {kind}", "middle")
 
 
 def columns(frame: Frame, seen: Iterable[Seen]) -> Iterator[Column]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from failover_monitor.console.story import Episode, Story, Watched, rank
 from failover_monitor.model import Role
 
+LONG_S = 2 * 86_400  # from here on a length is told in days
 SOME = 5  # takeovers that the first sentences tell of
 
 
@@ -41,7 +42,8 @@ def length(seconds: float) -> str:
         return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"
     whole = round(seconds)
     parts = []
-    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)):
+    sizes = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
+    for unit, size in sizes if whole >= LONG_S else sizes[1:]:
         count, whole = divmod(whole, size)
         if count:
             parts.append(f"{count} {unit}")
@@ -68,30 +70,20 @@ def sentences(story: Story, role: str, limit_s: float | None) -> Iterator[str]:
     """The story, one sentence after the other."""
     what = "closing" if role == Role.PRIMARY else "takeover"
     if not story.episodes:
-        yield f"No {what} happened."
+        yield f"No {what} is recorded."
     for one in story.episodes[:SOME]:
         yield episode_in_words(one)
     if len(story.episodes) > SOME:
         yield f"{counted(len(story.episodes) - SOME, f'more {what}')} below."
-    for name, which in (
-        ("primary", "primary"),
-        ("standby", "standby"),
-        ("references", "reference"),
-    ):
-        paths = [path for path in story.paths if path.role == which and path.sent]
-        if paths:
-            sent = sum(path.sent for path in paths)
-            lost = sum(max(0, path.sent - path.answered) for path in paths)
-            yield (
-                f"Of {counted(sent, 'echo')} to the {name} {lost:,} stayed unanswered"
-                f" ({percent(lost / sent)})."
-            )
+    yield from losses(story)
     if story.gaps:
         at_s, gap_s = max(story.gaps, key=lambda gap: gap[1])
         text = f"The longest silence that ended by itself took {length(gap_s)} ({clock(at_s)})"
         if limit_s:
             text += f"; with today's configuration {length(limit_s)} and more can make a verdict"
         yield f"{text}."
+    if (unknown_s := story.time_in("unknown")) and role == Role.STANDBY:
+        yield f"For {length(unknown_s)} the phase was unknown: everything was left as it was."
     if story.unwatched:
         total_s = sum(hole.length_s for hole in story.unwatched)
         stretches = counted(len(story.unwatched), "stretch")
@@ -101,9 +93,28 @@ def sentences(story: Story, role: str, limit_s: float | None) -> Iterator[str]:
         yield f"Errors or worse in the list of events: {bad:,}."
 
 
+def losses(story: Story) -> Iterator[str]:
+    """How many echoes stayed unanswered, a sentence for each side."""
+    for name, which in (
+        ("primary", "primary"),
+        ("standby", "standby"),
+        ("references", "reference"),
+    ):
+        paths = [path for path in story.paths if path.role == which and path.sent]
+        if paths and all(path.sent <= path.answered for path in paths):
+            yield f"Every echo to the {name} was answered."
+        elif paths:
+            sent = sum(path.sent for path in paths)
+            lost = sum(max(0, path.sent - path.answered) for path in paths)
+            yield (
+                f"Of {counted(sent, 'echo')} to the {name} {lost:,} stayed unanswered"
+                f" ({percent(lost / sent)})."
+            )
+
+
 def episode_in_words(one: Episode) -> str:
     """One takeover in one sentence."""
-    text = f"{title(one)}"
+    text = title(one)
     if one.silent_since_s is not None:
         text += f", after a silence of {length(one.began_s - one.silent_since_s)}"
     if one.kind == "closing":
@@ -134,7 +145,11 @@ def figures(story: Story, role: str) -> list[tuple[str, str, str]]:
     longest_s = max((gap_s for _, gap_s in story.gaps), default=None)
     unwatched_s = sum(hole.length_s for hole in story.unwatched)
     found = [
-        ("Closings" if guarded else "Takeovers", str(len(story.episodes)), ""),
+        (
+            "Closings" if guarded else "Takeovers",
+            str(len(story.episodes)),
+            "as far as recorded" * bool(story.unwatched),
+        ),
         ("Served here", length(served_s) if served_s else "never", ""),
     ]
     if took_s and not guarded:

@@ -52,6 +52,7 @@ LENGTH = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 CONTEXT_S = 86_400.0  # samples so long before the period tell its first phase
 SHORTEST_S = 1.0
 LISTED = 3000  # events in the list; with more, the least serious are left out first
+DETAILED = 20  # takeovers with a table of their own
 STEPS = 60  # of one takeover
 TOLD = 2000  # characters of one sentence
 
@@ -85,6 +86,9 @@ def report(options: argparse.Namespace) -> int:
     try:
         end_s = min(moment_s(options.until, now_s), now_s) if options.until else now_s
         begin_s = moment_s(options.since, end_s)
+        if begin_s < 0:
+            msg = f"'{options.since}' is too long ago"
+            raise ReportError(msg)
         if end_s - begin_s < SHORTEST_S:
             msg = f"the period from {clock(begin_s)} to {clock(end_s)} is empty"
             raise ReportError(msg)
@@ -106,7 +110,8 @@ def left(page: bytes, target: str) -> int:
     """Leave the page where it was asked for, and say so."""
     try:
         if target == "-":
-            sys.stdout.buffer.write(page)
+            with open(sys.stdout.fileno(), "wb", closefd=False) as out:
+                out.write(page)
         else:
             write_whole(Path(target), page)
             print(f"{target}: {len(page) / 1000:.0f} kB; open it in a browser")
@@ -175,8 +180,8 @@ def document(story: Story, policy: Policy | None, trouble: str, *, host: str, no
         lstrip_blocks=True,
     )
     listed, left_out = listed_events(story.events)
-    limit_s = outage_survived_s(policy) if policy else None
     role = role_of(story, policy)
+    limit_s = outage_survived_s(policy) if policy and role == Role.STANDBY else None
     return environment.get_template(
         "report.html"
     ).render(
@@ -196,7 +201,8 @@ def document(story: Story, policy: Policy | None, trouble: str, *, host: str, no
         figures=figures(story, role),
         nothing=not story.events and not story.samples,
         samples=story.samples,
-        episodes=[(one, title(one), list(steps(one))) for one in story.episodes],
+        episodes=[(one, title(one), list(steps(one))) for one in story.episodes[:DETAILED]],
+        episodes_left_out=max(0, len(story.episodes) - DETAILED),
         **pictures(story, limit_s),
         paths=[path_row(path) for path in story.paths],
         limit=limit_s,

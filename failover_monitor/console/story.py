@@ -9,7 +9,7 @@ import logging
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import isfinite
 
@@ -47,8 +47,8 @@ class Span:
 class Episode:
     """A takeover, or on the primary a closing, with all that belongs to it."""
 
-    number: int
     kind: str  # a value of BEGINS
+    number: int = 0  # in its period, from 1 on
     began_s: float
     silent_since_s: float | None = None  # the first unanswered echo, if the verdict tells
     serving_s: float | None = None  # all services run here (again)
@@ -148,7 +148,12 @@ def story_of(
         phases=tuple(spans(phases, begin_s, end_s, holes)),
         verdicts=tuple(spans(verdicts, begin_s, end_s, holes)),
         unwatched=holes,
-        episodes=tuple(e for e in episodes(told) if (e.over_s or INF) > begin_s),
+        episodes=tuple(
+            replace(one, number=number)
+            for number, one in enumerate(
+                (one for one in episodes(told) if (one.over_s or INF) > begin_s), start=1
+            )
+        ),
         paths=tuple(watched(within)),
         gaps=tuple((sample.at_s, gap_s) for sample in within for gap_s in sample.gaps_s),
         samples=len(within),
@@ -239,8 +244,8 @@ def unwatched(
 
 def tightened(events: Iterable[Recorded], from_s: float, to_s: float) -> tuple[float, float]:
     """What is known exactly of a hole: the monitor said when it ended, and when it began."""
-    stops = [e.at_s for e in events if e.kind == "stopped" and from_s <= e.at_s <= to_s]
-    starts = [e.at_s for e in events if e.kind == "started" and from_s <= e.at_s <= to_s]
+    stops = [e.at_s for e in events if e.kind == "stopped" and from_s <= e.at_s < to_s]
+    starts = [e.at_s for e in events if e.kind == "started" and from_s < e.at_s <= to_s]
     return min(stops, default=from_s), max(starts, default=to_s)
 
 
@@ -258,27 +263,25 @@ def holes_by_events(events: Sequence[Recorded], end_s: float) -> Iterator[tuple[
 
 def episodes(events: Iterable[Recorded]) -> Iterator[Episode]:
     """Every takeover (on the primary: every closing), from its verdict to the end of it."""
-    number = 0
     prelude: list[Recorded] = []  # what may lead to one
     steps: list[Recorded] = []
     for event in events:
         source, target = event.fields.get("FROM"), event.fields.get("TO")
         if steps and event.kind == "transition" and source in AFRESH:
-            yield episode(number, steps)  # how it ended was not recorded
+            yield episode(steps)  # how it ended was not recorded
             steps = []
         if steps:
             if event.kind in STEPS:
                 steps.append(event)
             if event.kind == "intent_ended" or target in AT_REST:
-                yield episode(number, steps)
+                yield episode(steps)
                 steps = []
         elif target in BEGINS:
-            number += 1
             steps, prelude = [*prelude, event], []
         else:
             prelude = leading(prelude, event)
     if steps:
-        yield episode(number, steps)
+        yield episode(steps)
 
 
 def leading(prelude: list[Recorded], event: Recorded) -> list[Recorded]:
@@ -290,7 +293,7 @@ def leading(prelude: list[Recorded], event: Recorded) -> list[Recorded]:
     return [] if event.kind in ("verdict", "transition", "started") else prelude
 
 
-def episode(number: int, steps: Sequence[Recorded]) -> Episode:
+def episode(steps: Sequence[Recorded]) -> Episode:
     """One episode, told by its steps."""
 
     def first_s(*phases: str) -> float | None:
@@ -301,7 +304,6 @@ def episode(number: int, steps: Sequence[Recorded]) -> Episode:
     last = steps[-1]
     over = last.kind == "intent_ended" or last.fields.get("TO") in AT_REST
     return Episode(
-        number=number,
         kind=BEGINS[began.fields["TO"]],
         began_s=began.at_s,
         silent_since_s=steps[0].at_s - float(silence[1]) if silence else None,
