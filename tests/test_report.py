@@ -528,6 +528,18 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_rest(
     assert file.read_text() == "old"
 
 
+def test_a_record_that_may_not_be_read_is_not_taken_for_an_empty_one(
+    paths: Paths, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is named; a report would say that nobody watched."""
+    paths.events.mkdir(parents=True)
+    assert ask(paths, tmp_path, "--html", str(tmp_path / "report.html")) == TROUBLE
+    assert capsys.readouterr().err == (
+        f"cannot report: cannot read '{paths.events}': Is a directory\nhint: run it as root\n"
+    )
+    assert not (tmp_path / "report.html").exists()
+
+
 def command(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """The program as its users run it."""
     words = [sys.executable, "-m", "failover_monitor", "report", *arguments]

@@ -70,7 +70,7 @@ MAY_IMPORT = {
     "console.plots": "console.story",
     "console.prose": "console.story model",
     "console.report": "__init__ config console.plots console.prose console.records console.story"
-    " model timing",
+    " files model timing",
 }
 PURE = {
     "model": "dataclasses enum typing",

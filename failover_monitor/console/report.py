@@ -42,6 +42,7 @@ from failover_monitor.console.prose import (
 )
 from failover_monitor.console.records import Recorded
 from failover_monitor.console.story import Episode, Span, Story, Watched, rank, story_of
+from failover_monitor.files import Paths
 from failover_monitor.model import Policy, Role
 from failover_monitor.timing import outage_survived_s
 
@@ -95,6 +96,9 @@ def report(options: argparse.Namespace) -> int:
     except ReportError as error:
         print(f"cannot report: {error}", file=sys.stderr)
         return WRONG_USE
+    if hidden := unreadable(options.paths):
+        print(f"cannot report: {hidden}\nhint: run it as root", file=sys.stderr)
+        return 1
     story = story_of(
         list(records.events(options.paths)),
         list(records.samples(options.paths, begin_s - CONTEXT_S)),
@@ -104,6 +108,18 @@ def report(options: argparse.Namespace) -> int:
     policy, trouble = policy_of(options.config)
     page = document(story, policy, trouble, host=os.uname().nodename, now_s=now_s)
     return left(page.encode(errors="replace"), options.html)
+
+
+def unreadable(paths: Paths) -> str:
+    """What is there and may not be read, which must not look like an empty record."""
+    for path in (paths.events, paths.samples):
+        try:
+            path.open().close()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            return f"cannot read '{path}': {error.strerror}"
+    return ""
 
 
 def left(page: bytes, target: str) -> int:
