@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from failover_monitor.console.records import PathSample, Recorded, Sample
 from failover_monitor.console.story import Story, story_of
 from failover_monitor.events import DEBUG
 from failover_monitor.files import Paths
-from tests import recorded, story
-from tests.recorded import DAY_S, DIES_S, HOUR_S, RETURNS_S, SERVES_S, TAKES_S, WITNESS
+from tests import eventful_day, story
+from tests.eventful_day import DAY_S, DIES_S, HOUR_S, RETURNS_S, SERVES_S, TAKES_S, WITNESS
 
 ROOT = Path(__file__).parent.parent
 BASE_S = 1_790_000_000.0
@@ -67,8 +68,8 @@ def page_of(paths: Paths, tmp_path: Path, *arguments: str) -> str:
 
 
 def a_day(paths: Paths) -> Story:
-    """The day of `recorded`, read back."""
-    recorded.write_days(paths, BASE_S)
+    """The day of `eventful_day`, read back."""
+    eventful_day.write_days(paths, BASE_S)
     return story_of(
         list(records.events(paths)), list(records.samples(paths)), BASE_S, BASE_S + DAY_S
     )
@@ -131,14 +132,14 @@ def test_the_phases_of_a_day_are_exact_and_leave_out_what_nobody_watched(paths: 
         (round(DIES_S + TAKES_S, 3), "takeover"),
         (round(DIES_S + TAKES_S + SERVES_S, 3), "active"),
         (RETURNS_S, "failback"),
-        (RETURNS_S + recorded.GIVES_BACK_S, "standby"),
-        (recorded.CUT_OFF_S + 5, "unknown"),
-        (recorded.HEALED_S, "standby"),
-        (recorded.STARTS_S, "standby"),
+        (RETURNS_S + eventful_day.GIVES_BACK_S, "standby"),
+        (eventful_day.CUT_OFF_S + 5, "unknown"),
+        (eventful_day.HEALED_S, "standby"),
+        (eventful_day.STARTS_S, "standby"),
     ]
     (hole,) = told.unwatched
-    assert hole.begin_s == BASE_S + recorded.STOPS_S
-    assert hole.end_s == BASE_S + recorded.STARTS_S
+    assert hole.begin_s == BASE_S + eventful_day.STOPS_S
+    assert hole.end_s == BASE_S + eventful_day.STARTS_S
     assert sum(span.length_s for span in told.verdicts) == pytest.approx(DAY_S - hole.length_s)
 
 
@@ -170,7 +171,7 @@ def test_every_scenario_makes_a_report(path: Path, tmp_path: Path) -> None:
 
 def test_a_period_knows_what_came_before_it(paths: Paths) -> None:
     """It begins amid a takeover: the phase is active, the takeover is told, and it is the first."""
-    recorded.write_days(paths, BASE_S, 2)
+    eventful_day.write_days(paths, BASE_S, 2)
     begin_s = BASE_S + DAY_S + DIES_S + 60
     told = story_of(
         list(records.events(paths)), list(records.samples(paths)), begin_s, begin_s + HOUR_S
@@ -281,6 +282,31 @@ def test_words_of_a_story() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("fields", "what", "silent_s"),
+    [
+        ({"SILENT_S": "4.250"}, "verdict down: any words", 4.25),
+        ({"SILENT_S": "soon"}, "verdict down: any words", None),
+        ({"SILENT_S": "nan"}, "verdict down: any words", None),
+        ({}, f"verdict down: {eventful_day.EVIDENCE}", 4.5),
+        ({}, "verdict down: any words", None),
+    ],
+)
+def test_a_takeover_whose_silence_is_not_told_begins_with_its_verdict(
+    fields: dict[str, str], what: str, silent_s: float | None
+) -> None:
+    """The length of the silence is a field of the verdict, or in its sentence, or not known."""
+    told = event(50, "verdict", SUBJECT="down", **fields)
+    verdict = replace(told, what=what)
+    begun = event(50.5, "transition", FROM="standby", TO="takeover")
+    serving = event(51, "transition", FROM="takeover", TO="active")
+    (one,) = story_of([verdict, begun, serving], [], BASE_S, BASE_S + 60).episodes
+    assert one.to_serving_s == pytest.approx(0.5 if silent_s is None else 1.0 + silent_s)
+    report.document(
+        story_of([verdict, begun, serving], [], BASE_S, BASE_S + 60), None, "", host="a", now_s=0.0
+    )
+
+
 # The plots.
 
 
@@ -373,7 +399,7 @@ def test_every_silence_is_counted_once() -> None:
 
 def test_what_was_recorded_is_text_and_nothing_else(paths: Paths, tmp_path: Path) -> None:
     """Sentences, evidence, phases, addresses: markup in them is shown, never obeyed."""
-    record = recorded.write_days(paths, BASE_S)
+    record = eventful_day.write_days(paths, BASE_S)
     record.event(BASE_S + 10, "check", "ERROR", HOSTILE, EVIDENCE=f"why {HOSTILE}")
     record.transition(BASE_S + 11, HOSTILE, HOSTILE, HOSTILE, HOSTILE)
     for one in record.samples[:3]:
@@ -391,7 +417,7 @@ def test_what_was_recorded_is_text_and_nothing_else(paths: Paths, tmp_path: Path
 
 def test_half_a_character_does_not_stop_the_report(paths: Paths, tmp_path: Path) -> None:
     """JSON can hold what UTF-8 cannot."""
-    record = recorded.write_days(paths, BASE_S)
+    record = eventful_day.write_days(paths, BASE_S)
     record.event(BASE_S + 10, "check", "ERROR", "half \ud83d of a character, and \x00")
     record.write()
     assert "half ? of" in page_of(
@@ -405,7 +431,7 @@ def str_of(at_s: float) -> str:
 
 def test_a_week_is_small_and_quick(paths: Paths, tmp_path: Path) -> None:
     """10,080 samples of three addresses: under 3 MB in under 10 s."""
-    recorded.write_days(paths, BASE_S, 7)
+    eventful_day.write_days(paths, BASE_S, 7)
     began_s = time.monotonic()
     page = page_of(
         paths, tmp_path, "--since", str_of(BASE_S), "--until", str_of(BASE_S + 7 * DAY_S)
@@ -417,7 +443,7 @@ def test_a_week_is_small_and_quick(paths: Paths, tmp_path: Path) -> None:
 
 def test_a_flood_of_events_costs_the_least_serious(paths: Paths, tmp_path: Path) -> None:
     """The list is bounded, keeps every error, and says what it left out."""
-    record = recorded.Recorded(paths)
+    record = eventful_day.Recorded(paths)
     for number in range(20_000):
         level = "ERROR" if number % 100 == 0 else "INFO"
         record.event(BASE_S + number, "check", level, f"number {number}, " + "x" * 3000)
@@ -435,7 +461,7 @@ def test_an_empty_record_is_a_report_that_says_so(paths: Paths, tmp_path: Path) 
     page = page_of(paths, tmp_path)
     assert "Nothing is recorded of this period" in page
     assert "Takeovers" not in page
-    recorded.write_days(paths, BASE_S)
+    eventful_day.write_days(paths, BASE_S)
     assert "Nothing is recorded of this period" in page_of(
         paths, tmp_path, "--since", "1h", "--until", str_of(BASE_S - HOUR_S)
     )
@@ -443,7 +469,7 @@ def test_an_empty_record_is_a_report_that_says_so(paths: Paths, tmp_path: Path) 
 
 def test_one_sample_is_enough_for_a_report(paths: Paths, tmp_path: Path) -> None:
     """And torn lines around it are no obstacle."""
-    record = recorded.write_days(paths, BASE_S)
+    record = eventful_day.write_days(paths, BASE_S)
     paths.events.unlink()
     line = json.dumps(record.samples[0])
     paths.samples.write_text(f"{line[:50]}\n{line}\n{line[:70]}")
@@ -454,7 +480,7 @@ def test_one_sample_is_enough_for_a_report(paths: Paths, tmp_path: Path) -> None
 
 def test_the_limit_is_today_s(paths: Paths, tmp_path: Path) -> None:
     """V - g comes from the configuration; without one the report says why it is not marked."""
-    recorded.write_days(paths, BASE_S)
+    eventful_day.write_days(paths, BASE_S)
     period = ("--since", str_of(BASE_S), "--until", str_of(BASE_S + DAY_S))
     page = page_of(paths, tmp_path, *period)
     assert "V \N{MINUS SIGN} g" not in page

@@ -21,8 +21,8 @@ from selenium.webdriver.common.keys import Keys
 from failover_monitor import cli
 from failover_monitor.console import report
 from failover_monitor.files import Paths
-from tests import recorded
-from tests.recorded import DAY_S, EVIDENCE
+from tests import eventful_day
+from tests.eventful_day import DAY_S, EVIDENCE
 
 BEGIN_S = 1_790_000_000.0
 WIDTHS = (1280, 400)
@@ -132,11 +132,15 @@ def browser() -> Iterator[Browser]:
     made.driver.quit()
 
 
-def left_page(root: Path, name: str, record: recorded.Recorded) -> Path:
+def left_page(root: Path, name: str, record: eventful_day.Recorded) -> Path:
     """The report of one day of this record."""
     record.write()
     config = root / "config.json"
-    keys = {"gateway_ip": recorded.GATEWAY, "active_ip": recorded.PRIMARY, "ping_interval": 3}
+    keys = {
+        "gateway_ip": eventful_day.GATEWAY,
+        "active_ip": eventful_day.PRIMARY,
+        "ping_interval": 3,
+    }
     keys |= {"ping_fail_threshold": 3, "retry_interval": 1.5, "services_to_manage": ["app.service"]}
     config.write_text(json.dumps(keys))
     period = [
@@ -154,7 +158,7 @@ def left_page(root: Path, name: str, record: recorded.Recorded) -> Path:
 def day(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A day with everything in it, some of it malicious."""
     root = tmp_path_factory.mktemp("day")
-    record = recorded.write_days(Paths(root / "root"), BEGIN_S)
+    record = eventful_day.write_days(Paths(root / "root"), BEGIN_S)
     record.event(BEGIN_S + 50, "service_failed", "ERROR", HOSTILE, EVIDENCE=HOSTILE)
     record.event(BEGIN_S + 60, "foreign", "CRITICAL", "long-" * 80)
     return left_page(root, "day.html", record)
@@ -164,7 +168,7 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bad_day(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Forty takeovers, and nothing but events."""
     root = tmp_path_factory.mktemp("bad_day")
-    record = recorded.Recorded(Paths(root / "root"))
+    record = eventful_day.Recorded(Paths(root / "root"))
     for number in range(40):
         at_s = BEGIN_S + 3600 + number * 300
         record.verdict(at_s, "down", EVIDENCE)
@@ -179,7 +183,7 @@ def bad_day(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("empty")
-    return left_page(root, "empty.html", recorded.Recorded(Paths(root / "root")))
+    return left_page(root, "empty.html", eventful_day.Recorded(Paths(root / "root")))
 
 
 @pytest.fixture(params=["day", "bad_day", "empty"])
@@ -389,7 +393,7 @@ def test_it_can_be_heard(browser: Browser, day: Path) -> None:
         assert all(roles[role])
     assert len(roles["radio"]) == 4
     assert {"Time", "Level", "What happened", "Address"} <= set(roles["columnheader"])
-    assert recorded.PRIMARY in roles["rowheader"]
+    assert eventful_day.PRIMARY in roles["rowheader"]
     headings = browser.run(
         "return [...document.querySelectorAll('h1,h2,h3')].map((one) => Number(one.tagName[1]))"
     )

@@ -300,18 +300,29 @@ def episode(steps: Sequence[Recorded]) -> Episode:
         return next((step.at_s for step in steps if step.fields.get("TO") in phases), None)
 
     began = next(step for step in steps if step.fields.get("TO") in BEGINS)
-    silence = SILENCE.search(steps[0].what) if steps[0].kind == "verdict" else None
+    silent_s = silence_s(steps[0]) if steps[0].kind == "verdict" else None
     last = steps[-1]
     over = last.kind == "intent_ended" or last.fields.get("TO") in AT_REST
     return Episode(
         kind=BEGINS[began.fields["TO"]],
         began_s=began.at_s,
-        silent_since_s=steps[0].at_s - float(silence[1]) if silence else None,
+        silent_since_s=None if silent_s is None else steps[0].at_s - silent_s,
         serving_s=first_s(*SERVES),
         failback_s=first_s("failback"),
         over_s=last.at_s if over else None,
         steps=tuple(steps),
     )
+
+
+def silence_s(verdict: Recorded) -> float | None:
+    """How long the primary had been silent when this verdict was made, as far as it tells."""
+    found = SILENCE.search(verdict.what)
+    told = verdict.fields.get("SILENT_S") or (found and found[1])
+    try:
+        seconds = float(told or "")
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds < INF else None
 
 
 def watched(samples: Iterable[Sample]) -> Iterator[Watched]:

@@ -6,7 +6,6 @@ five, from 18:00 to 20:00 one echo in ten is lost, at 22:00 the monitor is down 
 
 import json
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -144,8 +143,3 @@ def write_days(paths: Paths, begin_s: float, days: int = 1) -> Recorded:
         tell_day(record, begin_s + number * DAY_S)
     record.write()
     return record
-
-
-def sentences(record: Recorded) -> Iterator[str]:
-    for event in record.events:
-        yield event["what"]
