@@ -274,7 +274,9 @@ def test_words_of_a_story() -> None:
         "24 h",
         "3 d 4 h",
     ]
-    assert [prose.percent(share) for share in (0, 0.00001, 0.004, 1)] == [
+    assert [
+        prose.percent(share).replace("\N{NO-BREAK SPACE}", " ") for share in (0, 0.00001, 0.004, 1)
+    ] == [
         "0 %",
         "under 0.01 %",
         "0.4 %",

@@ -26,6 +26,7 @@ from tests.eventful_day import DAY_S, EVIDENCE
 
 BEGIN_S = 1_790_000_000.0
 WIDTHS = (1280, 400)
+A4_PX = 718  # between the margins
 READABLE = 4.5  # WCAG 2, success criterion 1.4.3
 OPTIONS = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
@@ -294,7 +295,7 @@ def test_what_matters_in_a_plot_stands_out(browser: Browser, day: Path, scheme: 
 
 def test_it_can_be_printed(browser: Browser, day: Path) -> None:
     """On paper: several pages, also from a dark screen, and with light ground."""
-    browser.show(day, 400, "dark")
+    browser.show(day, A4_PX, "dark")
     printed = base64.b64decode(browser.ask("Page.printToPDF", printBackground=True)["data"])
     assert printed.startswith(b"%PDF")
     assert 2 <= len(re.findall(rb"/Type\s*/Page\b", printed)) <= 12
@@ -303,7 +304,10 @@ def test_it_can_be_printed(browser: Browser, day: Path) -> None:
         browser.run("return getComputedStyle(document.body).backgroundColor")
         == "rgb(255, 255, 255)"
     )
-    assert browser.run("return document.querySelector('svg.wide').getBoundingClientRect().width")
+    assert browser.run("return document.documentElement.scrollWidth") <= A4_PX
+    pictures = browser.run(PICTURES)
+    assert len(pictures) == 5
+    assert all(picture["right"] - picture["left"] > 300 for picture in pictures)
     browser.ask("Emulation.setEmulatedMedia", media="", features=[])
 
 

@@ -210,6 +210,10 @@ def number(value: float) -> str:
 def backdrop(picture: Xml.Element, frame: Frame, top: float, bottom: float) -> None:
     """The ground of a plot, and where nobody watched."""
     rectangle(picture, LEFT, top, frame.right, bottom - top, "ground")
+    holes(picture, frame, top, bottom)
+
+
+def holes(picture: Xml.Element, frame: Frame, top: float, bottom: float) -> None:
     for hole in frame.unwatched:
         left, right = frame.x(hole.begin_s), frame.x(hole.end_s)
         titled(rectangle(picture, left, top, right, bottom - top, "hole"), "nobody watched")
@@ -259,6 +263,7 @@ def timeline(frame: Frame, phases: Sequence[Span], verdicts: Sequence[Span], wor
         # The long ones first: what lasted for a second must not be hidden by its neighbours.
         for span in sorted(found, key=lambda span: -span.length_s):
             band(picture, frame, span, top, height)
+        holes(picture, frame, top, top + height)  # in front: a restart takes less than a pixel
         mark_lines(picture, frame, top, top + height)
         for span in found:
             band_name(picture, frame, span, top + height / 2 + 4)

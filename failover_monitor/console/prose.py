@@ -11,7 +11,7 @@ from failover_monitor.console.story import Episode, Story, Watched, rank
 from failover_monitor.model import Role
 
 LONG_S = 2 * 86_400  # from here on a length is told in days
-SOME = 5  # takeovers that the first sentences tell of
+SOME = 3  # takeovers that the first sentences tell of
 
 
 def clock(at_s: float) -> str:
@@ -53,8 +53,8 @@ def length(seconds: float) -> str:
 def percent(share: float) -> str:
     """A loss that is not zero never looks like zero."""
     if 0 < share < 0.0001:
-        return "under 0.01 %"
-    return f"{share * 100:.2f}".rstrip("0").rstrip(".") + " %"
+        return "under\N{NO-BREAK SPACE}0.01\N{NO-BREAK SPACE}%"
+    return f"{share * 100:.2f}".rstrip("0").rstrip(".") + "\N{NO-BREAK SPACE}%"
 
 
 def counted(count: int, what: str) -> str:
