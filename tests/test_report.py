@@ -388,6 +388,18 @@ def test_no_line_is_drawn_where_nobody_watched() -> None:
     assert [[c.begin_s - BASE_S for c in run] for run in runs] == [[0, 60], [540]]
 
 
+def test_a_restart_is_seen_in_a_week() -> None:
+    """A minute is a tenth of a pixel: it is drawn wider, and in front of what lies around it."""
+    samples = [sample(60.0 * (n + 1)) for n in range(10_080) if n != 5000]
+    told = story_of([], samples, BASE_S, BASE_S + 7 * DAY_S)
+    frame = plots.Frame(begin_s=told.begin_s, end_s=told.end_s, unwatched=told.unwatched)
+    kinds = re.findall(
+        r'<rect class="(\w+)[^>]* width="([\d.]+)"', plots.timeline(frame, told.phases, (), "words")
+    )
+    assert kinds[-1] == ("hole", "2")
+    assert ("band", kinds[2][1]) in kinds
+
+
 def test_every_silence_is_counted_once() -> None:
     """Also those on a round number."""
     gaps_s = [0.1, 0.2, 0.2, 0.5, 1.0, 2.31, 4.9]
@@ -456,6 +468,25 @@ def test_a_flood_of_events_costs_the_least_serious(paths: Paths, tmp_path: Path)
     assert "The 17,000 least serious events are left out" in page
     assert "(cut here)" in page
     assert len(page) < 10_000_000
+
+
+def test_a_week_of_flapping_is_small(paths: Paths, tmp_path: Path) -> None:
+    """As many takeovers as events.jsonl can hold, and an address that is never the same."""
+    record = eventful_day.write_days(paths, BASE_S, 7)
+    for number in range(6000):
+        at_s = BASE_S + number * 100
+        record.transition(at_s, "standby", "takeover", "the primary stopped answering", "")
+        record.transition(at_s + 20, "takeover", "failback", "the primary is back", "")
+        record.transition(at_s + 30, "failback", "standby", "all services are stopped here", "")
+    for number, one in enumerate(record.samples):
+        one["paths"][f"address {number}"] = one["paths"][WITNESS]
+    record.write()
+    page = page_of(
+        paths, tmp_path, "--since", str_of(BASE_S), "--until", str_of(BASE_S + 7 * DAY_S)
+    )
+    assert len(page.encode()) < 3_000_000
+    assert page.count('<section class="episode"') == report.DETAILED
+    assert "more addresses are not drawn" in page
 
 
 def test_an_empty_record_is_a_report_that_says_so(paths: Paths, tmp_path: Path) -> None:

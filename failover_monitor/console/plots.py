@@ -39,7 +39,6 @@ class Mark:
     at_s: float
     name: str  # "T1"
     kind: str  # "takeover", "failback" or "closing"
-    words: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,15 +213,31 @@ def backdrop(picture: Xml.Element, frame: Frame, top: float, bottom: float) -> N
 
 
 def holes(picture: Xml.Element, frame: Frame, top: float, bottom: float) -> None:
-    for hole in frame.unwatched:
+    for hole in seen_spans(frame, frame.unwatched):
         left, right = frame.x(hole.begin_s), frame.x(hole.end_s)
         titled(rectangle(picture, left, top, right, bottom - top, "hole"), "nobody watched")
 
 
+def seen_marks(frame: Frame) -> list[Mark]:
+    """The first of each kind in every pixel, in their order."""
+    found: dict[tuple[int, str], Mark] = {}
+    for mark in sorted(frame.marks, key=lambda mark: mark.at_s):
+        found.setdefault((floor(frame.x(mark.at_s)), mark.kind), mark)
+    return list(found.values())
+
+
+def seen_spans(frame: Frame, spans: Iterable[Span]) -> list[Span]:
+    """Those that can be told apart, the long ones first: what is short lies in front of them."""
+    found: dict[tuple[int, str], Span] = {}
+    for span in sorted(spans, key=lambda span: -span.length_s):
+        found.setdefault((floor(frame.x(span.begin_s)), span.word), span)
+    return list(found.values())
+
+
 def mark_lines(picture: Xml.Element, frame: Frame, top: float, bottom: float) -> None:
-    for mark in frame.marks:
-        x = frame.x(mark.at_s)
-        line(picture, x, top, x, bottom, f"mark {mark.kind}")
+    for kind, found in by_kind(frame):
+        strokes = "".join(f"M{frame.x(mark.at_s):.1f} {top:g}V{bottom:g}" for mark in found)
+        Xml.SubElement(picture, "path", {"class": f"mark {kind}", "d": strokes})
 
 
 def mark_names(picture: Xml.Element, frame: Frame) -> None:
@@ -230,19 +245,24 @@ def mark_names(picture: Xml.Element, frame: Frame) -> None:
 
     Those of what begins lie before their moment, those of what ends after it: they never overlap.
     """
+    for kind, found in by_kind(frame):
+        shape = " 22v-9l9 9z" if kind == "failback" else " 13v9l-9 -9z"
+        flags = "".join(f"M{frame.x(mark.at_s):.1f}{shape}" for mark in found)
+        Xml.SubElement(picture, "path", {"class": f"sign {kind}", "d": flags})
     taken_to = 0.0
-    for mark in sorted(frame.marks, key=lambda mark: mark.at_s):
-        x = frame.x(mark.at_s)
-        corners = f"M{x:.1f} 13v9l-9 -9z"
-        if mark.kind == "failback":
-            corners = f"M{x:.1f} 22v-9l9 9z"
-        shape = Xml.SubElement(picture, "path", {"class": f"sign {mark.kind}", "d": corners})
-        titled(shape, mark.words)
+    for mark in seen_marks(frame):
         half = len(mark.name) * CHARACTER_PX / 2 + 3
-        middle = min(max(x, half), frame.width - half)
+        middle = min(max(frame.x(mark.at_s), half), frame.width - half)
         if middle - half >= taken_to:
             text(picture, middle, 10, mark.name, "name", "middle")
             taken_to = middle + half
+
+
+def by_kind(frame: Frame) -> list[tuple[str, list[Mark]]]:
+    """The moments that can be told apart: one shape for each kind keeps the page small."""
+    marks = seen_marks(frame)
+    kinds = dict.fromkeys(mark.kind for mark in marks)
+    return [(kind, [mark for mark in marks if mark.kind == kind]) for kind in kinds]
 
 
 # ---- the plots
@@ -260,12 +280,11 @@ def timeline(frame: Frame, phases: Sequence[Span], verdicts: Sequence[Span], wor
         ("verdict", MARKS + LANE + 4, SMALL_LANE, verdicts),
     ):
         text(picture, LEFT - 8, top + height / 2 + 4, name, "lane", "end")
-        # The long ones first: what lasted for a second must not be hidden by its neighbours.
-        for span in sorted(found, key=lambda span: -span.length_s):
+        for span in seen_spans(frame, found):
             band(picture, frame, span, top, height)
         holes(picture, frame, top, top + height)  # in front: a restart takes less than a pixel
         mark_lines(picture, frame, top, top + height)
-        for span in found:
+        for span in seen_spans(frame, found):
             band_name(picture, frame, span, top + height / 2 + 4)
     mark_names(picture, frame)
     return drawn(picture)

@@ -54,7 +54,8 @@ CONTEXT_S = 86_400.0  # samples so long before the period tell its first phase
 SHORTEST_S = 1.0
 LISTED = 3000  # events in the list; with more, the least serious are left out first
 DETAILED = 20  # takeovers with a table of their own
-STEPS = 60  # of one takeover
+STEPS = 60  # of one takeover; lines of a table
+PLOTTED = 12  # addresses with a plot
 TOLD = 2000  # characters of one sentence
 
 
@@ -220,17 +221,18 @@ def document(story: Story, policy: Policy | None, trouble: str, *, host: str, no
         episodes=[(one, title(one), list(steps(one))) for one in story.episodes[:DETAILED]],
         episodes_left_out=max(0, len(story.episodes) - DETAILED),
         **pictures(story, limit_s),
-        paths=[path_row(path) for path in story.paths],
+        paths=[path_row(path) for path in story.paths[:STEPS]],
+        paths_left_out=max(0, len(story.paths) - PLOTTED),
         limit=limit_s,
         trouble=trouble,
         unwatched=[
             (clock(hole.begin_s), clock(hole.end_s), length(hole.length_s))
-            for hole in story.unwatched
+            for hole in story.unwatched[:STEPS]
         ],
         phases=[
             (clock(span.begin_s), span.word, length(span.length_s)) for span in story.phases[:STEPS]
         ],
-        phases_left_out=max(0, len(story.phases) - STEPS),
+        phases_left_out=max(0, len(story.phases) - STEPS) + max(0, len(story.unwatched) - STEPS),
         days=list(days(listed)),
         left_out=left_out,
         filters=filters(listed),
@@ -267,7 +269,7 @@ def pictures(story: Story, limit_s: float | None) -> dict[str, Any]:
     told = f"Timeline: {shares or 'no phase is known'}; {counted(len(story.episodes), 'takeover')}."
     bounds_ms = plots.rtt_range(story.paths)
     paths = []
-    for path in story.paths:
+    for path in story.paths[:PLOTTED]:
         words = f"Round-trip times and loss of {path.address}: {path_words(path)}."
         paths.append((path, plot(plots.path_plot(f, path, bounds_ms, words) for f in frames)))
     gaps_s = [gap_s for _, gap_s in story.gaps]
@@ -309,7 +311,7 @@ def marks(story: Story) -> Iterator[plots.Mark]:
         )
         for at_s, name, kind in found:
             if at_s is not None and story.begin_s <= at_s <= story.end_s:
-                yield plots.Mark(at_s, name, kind, f"{kind} {one.number} at {clock(at_s)}")
+                yield plots.Mark(at_s, name, kind)
 
 
 def cut(words: str) -> str:

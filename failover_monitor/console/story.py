@@ -7,10 +7,10 @@ All times are seconds since 1970.
 
 import logging
 import re
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import islice, pairwise
 from math import isfinite
 
 from failover_monitor.console.records import PathSample, Recorded, Sample
@@ -207,16 +207,17 @@ def changes(
 def spans(
     found: Iterable[tuple[float, str]], begin_s: float, end_s: float, holes: Sequence[Span]
 ) -> Iterator[Span]:
-    """One span for each word, without what nobody watched."""
+    """One span for each word, without what nobody watched (in order, apart from each other)."""
+    hole_ends_s = [hole.end_s for hole in holes]
     joined: list[tuple[float, str]] = []
     for at_s, word in found:
         if not joined or joined[-1][1] != word:
             joined.append((at_s, word))
     for (at_s, word), (next_s, _) in pairwise([*joined, (end_s, "")]):
         at_s, until_s = max(at_s, begin_s), min(next_s, end_s)
-        for hole in holes:
-            if hole.end_s <= at_s or hole.begin_s >= until_s:
-                continue
+        for hole in islice(holes, bisect_right(hole_ends_s, at_s), None):
+            if hole.begin_s >= until_s:
+                break
             if hole.begin_s > at_s:
                 yield Span(begin_s=at_s, end_s=hole.begin_s, word=word)
             at_s = hole.end_s
@@ -237,16 +238,22 @@ def unwatched(
         covered_s = max(covered_s, sample.at_s)
     if samples and (stopped_s >= covered_s - HOLE_S or end_s - covered_s > PENDING_S):
         edges.append((covered_s, end_s))
-    for from_s, to_s in (tightened(events, *edge) for edge in edges):
+    stops_s = [event.at_s for event in events if event.kind == "stopped"]
+    starts_s = [event.at_s for event in events if event.kind == "started"]
+    for edge in edges:
+        from_s, to_s = tightened(stops_s, starts_s, *edge)
         if to_s - from_s > HOLE_S and to_s > begin_s and from_s < end_s:
             yield Span(begin_s=max(from_s, begin_s), end_s=min(to_s, end_s))
 
 
-def tightened(events: Iterable[Recorded], from_s: float, to_s: float) -> tuple[float, float]:
+def tightened(
+    stops_s: Sequence[float], starts_s: Sequence[float], from_s: float, to_s: float
+) -> tuple[float, float]:
     """What is known exactly of a hole: the monitor said when it ended, and when it began."""
-    stops = [e.at_s for e in events if e.kind == "stopped" and from_s <= e.at_s < to_s]
-    starts = [e.at_s for e in events if e.kind == "started" and from_s < e.at_s <= to_s]
-    return min(stops, default=from_s), max(starts, default=to_s)
+    stop, start = bisect_left(stops_s, from_s), bisect_right(starts_s, to_s) - 1
+    stopped = stop < len(stops_s) and stops_s[stop] < to_s
+    started = start >= 0 and starts_s[start] > from_s
+    return stops_s[stop] if stopped else from_s, starts_s[start] if started else to_s
 
 
 def holes_by_events(events: Sequence[Recorded], end_s: float) -> Iterator[tuple[float, float]]:
