@@ -163,7 +163,7 @@ def test_every_scenario_makes_a_report(path: Path, tmp_path: Path) -> None:
         for step in told.events
         if step.kind == "transition"
         and step.fields["TO"] in ("takeover", "closing")
-        and step.fields["FROM"] in ("unknown", "standby", "claim", "serving", "opening")
+        and step.fields["FROM"] in ("unknown", "standby", "claim", "serving")
     ]
     assert len(told.episodes) == len(begun)
     assert page.count('<section class="episode"') == len(begun)
@@ -220,6 +220,17 @@ def test_a_restart_is_followed_by_the_phase_that_was_left() -> None:
     ]
     found = told_of(story_of(events, [], BASE_S, BASE_S + 200))
     assert found == [(100, 103, "unknown"), (103, 200, "standby")]
+
+
+def test_a_closing_of_the_guard_is_over_when_it_serves_again() -> None:
+    """On a primary the episode is told to its end."""
+    told = played("guard_cut_off_and_back", 120)
+    (closing,) = told.episodes
+    assert closing.kind == "closing"
+    assert closing.over_s == pytest.approx(BASE_S + 67.5, abs=0.1)
+    assert prose.episode_in_words(closing).startswith("C1: closing on ")
+    assert "; open again at " in prose.episode_in_words(closing)
+    assert not told.unwatched
 
 
 def test_a_reboot_ends_a_takeover() -> None:

@@ -128,8 +128,10 @@ def episode_in_words(one: Episode) -> str:
         text += (
             f"; failback after {length(one.failback_s - one.began_s)}, at {moment(one.failback_s)}"
         )
-    elif one.over_s is None:
-        text += "; not over yet, as far as it is recorded"
+    elif one.over_s is not None:
+        text += f"; it ended without a failback at {moment(one.over_s)}"
+    else:
+        text += "; its end is not recorded"
     return f"{text}."
 
 

@@ -286,6 +286,7 @@ def pictures(story: Story, limit_s: float | None) -> dict[str, Any]:
         ),
         "path_plots": paths,
         "silences": silences,
+        "mark_kinds": list(dict.fromkeys(mark.kind for mark in frame.marks)),
         "words": word_order(story.phases),
         "verdict_words": word_order(story.verdicts),
     }

@@ -22,7 +22,7 @@ PENDING_S = 90.0  # a sample is written when its minute is over
 BEGINS = {"takeover": "takeover", "closing": "closing"}  # the phase that opens an episode
 SERVES = frozenset({"active", "serving"})
 AT_REST = frozenset({"standby", "serving"})  # the phases that end an episode
-AFRESH = frozenset({"unknown", "standby", "gated"})  # whoever leaves these was in no episode
+AFRESH = frozenset({"unknown", "standby"})  # whoever leaves these was in no episode
 # What is told of an episode, beside its transitions.
 STEPS = frozenset(
     {"transition", "verdict", "asked", "service", "service_failed", "fence", "intent_ended"}
@@ -242,8 +242,9 @@ def unwatched(
     starts_s = [event.at_s for event in events if event.kind == "started"]
     for edge in edges:
         from_s, to_s = tightened(stops_s, starts_s, *edge)
-        if to_s - from_s > HOLE_S and to_s > begin_s and from_s < end_s:
-            yield Span(begin_s=max(from_s, begin_s), end_s=min(to_s, end_s))
+        from_s, to_s = max(from_s, begin_s), min(to_s, end_s)
+        if to_s - from_s > HOLE_S:
+            yield Span(begin_s=from_s, end_s=to_s)
 
 
 def tightened(
