@@ -561,6 +561,14 @@ def test_what_a_link_leads_to_is_written(paths: Paths, tmp_path: Path) -> None:
     assert target.read_text().startswith("<!doctype html>")
 
 
+def test_a_link_that_leads_to_itself_is_replaced(paths: Paths, tmp_path: Path) -> None:
+    """It was no file; now it is."""
+    link = tmp_path / "loop.html"
+    link.symlink_to(link)
+    assert ask(paths, tmp_path, "--html", str(link)) == FINE
+    assert link.is_file()
+
+
 @pytest.mark.parametrize(
     ("name", "why"),
     [

@@ -146,7 +146,7 @@ def left(page: bytes, target: str) -> int:
 
 def write_whole(target: Path, page: bytes) -> None:
     """Write a file of any size whole, under a name that nobody can guess until it is complete."""
-    target = target.resolve()  # what a link leads to is replaced, not the link
+    target = Path(os.path.realpath(target))  # what a link leads to is replaced, not the link
     if target.exists() and not stat.S_ISREG(target.stat().st_mode):
         what = "a directory" if target.is_dir() else "no regular file"
         msg = f"it is {what}\nhint: name a file, or - for standard output"
@@ -199,9 +199,8 @@ def document(story: Story, policy: Policy | None, trouble: str, *, host: str, no
     listed, left_out = listed_events(story.events)
     role = role_of(story, policy)
     limit_s = outage_survived_s(policy) if policy and role == Role.STANDBY else None
-    return environment.get_template(
-        "report.html"
-    ).render(
+    template = environment.get_template("report.html")
+    return template.render(
         policy_header=f"default-src 'none'; style-src {digest(style)}; script-src {digest(script)};"
         " img-src data:; base-uri 'none'; form-action 'none'",
         style=Markup(style),  # noqa: S704 - ours
@@ -266,7 +265,8 @@ def pictures(story: Story, limit_s: float | None) -> dict[str, Any]:
     frames = (frame, replace(frame, width=plots.NARROW))
     order = word_order(story.phases)
     shares = ", ".join(f"{word} for {length(story.time_in(word))}" for word in order)
-    told = f"Timeline: {shares or 'no phase is known'}; {counted(len(story.episodes), 'takeover')}."
+    moments = ", ".join(title(one) for one in story.episodes[:DETAILED])
+    told = f"Timeline: {shares or 'no phase is known'}; {moments or 'nothing else happened'}."
     bounds_ms = plots.rtt_range(story.paths)
     paths = []
     for path in story.paths[:PLOTTED]:
