@@ -266,7 +266,7 @@ def pictures(story: Story, limit_s: float | None) -> dict[str, Any]:
     order = word_order(story.phases)
     shares = ", ".join(f"{word} for {length(story.time_in(word))}" for word in order)
     moments = ", ".join(title(one) for one in story.episodes[:DETAILED])
-    told = f"Timeline: {shares or 'no phase is known'}; {moments or 'nothing else happened'}."
+    told = f"Timeline: {shares or 'no phase is known'}; {moments or 'no takeover is recorded'}."
     bounds_ms = plots.rtt_range(story.paths)
     paths = []
     for path in story.paths[:PLOTTED]:
