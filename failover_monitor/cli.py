@@ -97,6 +97,14 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument("--watch", action="store_true", help="draw it each second, until Ctrl-C")
     status.set_defaults(command="console.status:status")
 
+    report = commands.add_parser(
+        "report", parents=[config], help="a page for a post-mortem: timeline, plots, events"
+    )
+    report.add_argument("--html", required=True, metavar="FILE", help="- for standard output")
+    report.add_argument("--since", default="24h", metavar="LENGTH|TIME", help="default: 24h")
+    report.add_argument("--until", metavar="LENGTH|TIME", help="default: now")
+    report.set_defaults(command="console.report:report")
+
     explain = commands.add_parser("explain", parents=[config], help="print the decision table")
     explain.add_argument("--mermaid", action="store_true", help="as a diagram")
     explain.add_argument("--guard", action="store_true", help="the table of the primary's guard")

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # What tests/run and tests/demo need of the machine; sourced by both.
 
-readonly PACKAGES=(ca-certificates debootstrap git iproute2 nftables python3 python3-systemd
-    python3-venv systemd-container tcpdump util-linux)
+readonly PACKAGES=(ca-certificates chromium chromium-driver debootstrap git iproute2 nftables python3
+    python3-systemd python3-venv systemd-container tcpdump util-linux)
 
 set_up_machine() {
     ((EUID == 0)) || { echo "cannot run: the lab needs root; run it with sudo" >&2; return 1; }

@@ -86,6 +86,11 @@ MAY_IMPORT = {
     "console.why": "files console.records console.lines console.history",
     "console.picture": "files console.records console.lines console.history",
     "console.recommend": "config files model timing console.records console.lines console.history",
+    "console.story": "console.records",
+    "console.plots": "console.story",
+    "console.prose": "console.story model",
+    "console.report": "__init__ config console.plots console.prose console.records console.story"
+    " files model timing",
 }
 PURE = {
     "model": "dataclasses enum typing",
@@ -103,6 +108,8 @@ PURE = {
     "timing": "collections.abc dataclasses math textwrap typing",
     "events": "collections.abc dataclasses enum json logging",  # logging for its levels
     "samples": "dataclasses typing",
+    "events": "collections.abc dataclasses enum logging",  # logging for its levels
+    "console.story": "bisect collections.abc dataclasses itertools logging math re",
     "units": "collections.abc os",  # os for CLD_EXITED
 }
 OUTSIDE = {  # each library has one door
@@ -110,6 +117,8 @@ OUTSIDE = {  # each library has one door
     "pydantic_core": "config settings",
     "icmplib": "probes.icmp",
     "dbus_fast": "bus systemd",
+    "jinja2": "console.report",
+    "markupsafe": "console.report",
     "systemd": "journal",
     "aiohttp": "leases.etcd checks.http",
     "yarl": "checks.http",

@@ -200,13 +200,7 @@ def lines(seen: Look) -> Iterator[Line]:
     def ago(moment: str) -> str:
         return span(before(document, moment) + max(0.0, seen.age_s))
 
-    for words in document["attention"]:
-        yield Line("attention", one_line(words), Tone.BAD)
-    if len(document["quiet_references"]) == len(document["references"]):
-        what = "no takeover can happen"
-        if document.get("role") == "primary":
-            what = "the services run only while the standby answers"
-        yield Line("attention", f"no reference answers: {what}", Tone.BAD)
+    yield from attention(document)
     if document.get("role"):  # older versions do not say
         yield Line("role", document["role"])
     for label in ("phase", "verdict"):
@@ -229,6 +223,17 @@ def lines(seen: Look) -> Iterator[Line]:
         yield Line("service", f"{unit['name']} {unit['state']}{why}{lasts}", tone)
     yield Line("written", f"{document['at']}, {seen.age_s:.1f} s ago")
     yield Line("next check", next_check(seen, document))
+
+
+def attention(document: dict[str, Any]) -> Iterator[Line]:
+    """What an operator should mend."""
+    for words in document["attention"]:
+        yield Line("attention", one_line(words), Tone.BAD)
+    if len(document["quiet_references"]) == len(document["references"]):
+        what = "no takeover can happen"
+        if document.get("role") == "primary":
+            what = "the services run only while the standby answers"
+        yield Line("attention", f"no reference answers: {what}", Tone.BAD)
 
 
 def of_paths(document: dict[str, Any]) -> Iterator[Line]:
