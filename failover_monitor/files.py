@@ -351,6 +351,8 @@ class Recorder:
         self.paths = paths
         self.writer = Writer()
         self._word = ""
+        self._requests: dict[str, Path] = {}
+        self._held = paths.pause()[0]
         self._pause: tuple[tuple[int, int, int], str] | None = None  # as last read
         self._failing: set[Path] = set()
         lines, history = Lines(paths.log), Lines(paths.events, EVENTS_BYTES)
@@ -411,7 +413,11 @@ class Recorder:
 
     def take_request(self, order: str) -> str | None:
         """Take what an operator has left, if there is something; nobody else will find it."""
-        path = self.paths.request(order)
+        path = self._requests.get(order)
+        if path is None:
+            path = self._requests[order] = self.paths.request(order)
+        if not os.access(path, os.F_OK):  # four of them in every turn: no exception for nothing
+            return None
         try:
             text = path.read_text(errors="replace")
         except OSError:
@@ -420,7 +426,10 @@ class Recorder:
 
     def pause_text(self) -> str | None:
         """What the file of the pause in /run says; it is read again only when it is another."""
-        path = self.paths.pause()[0]
+        path = self._held
+        if not os.access(path, os.F_OK):
+            self._pause = None
+            return None
         try:
             found = path.stat()
             stamp = (found.st_ino, found.st_mtime_ns, found.st_size)

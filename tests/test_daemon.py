@@ -630,3 +630,103 @@ def test_who_asks_for_no_protection_does_not_carry_it(watch: Daemon) -> None:
     assert not carried & set(OF_PROTECTIONS)
     libraries = {name.partition(".")[0] for name in modules}
     assert not libraries & {"aiohttp", "yarl", "pydantic", "pydantic_core"}
+
+
+# An operator.
+
+
+def say(watch: Daemon, *words: str) -> subprocess.CompletedProcess[str]:
+    """A command as an operator types it, about this daemon."""
+    script = (
+        "import sys; from pathlib import Path; from failover_monitor import cli;"
+        "from failover_monitor.files import Paths;"
+        "cli.PATHS = Paths(Path(sys.argv[1])); sys.exit(cli.main(sys.argv[2:]))"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", script, str(watch.config.parent), *words],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_a_pause_holds_over_a_crash_and_what_is_left_of_it_after_a_reboot(watch: Daemon) -> None:
+    """The file in /var is enough; and resume ends it, with fresh checks before anything starts."""
+    process = watch.start()
+    eventually(lambda: watch.word() == "active_alive\n")
+    done = say(watch, "pause", "--for", "1h", "--reason", "new disk")
+    assert done.returncode == 0, done.stderr
+    watch.crash()
+    eventually(lambda: watch.word() == "active_dead\n")
+    refused = say(watch, "takeover", "--yes")
+    assert (refused.returncode, "resume first" in refused.stderr) == (1, True)
+    stop(process)
+    watch.paths.pause()[0].unlink()
+    watch.start()
+    eventually(lambda: watch.word() == "active_dead\n")
+    assert watch.document()["phase"] == "unknown"
+    assert watch.asked() == []
+    done = say(watch, "resume", "--reason", "it is in")
+    assert done.returncode == 0, done.stderr
+    eventually(lambda: watch.asked() == ["start app.service"])
+    told = watch.history()
+    over = next(n for n, what in enumerate(told) if what.startswith("resumed by"))
+    assert any(what.startswith("verdict down") for what in told[over:])
+    assert not any(path.exists() for path in watch.paths.pause())
+
+
+def test_a_pause_that_was_over_before_the_start_holds_nothing(watch: Daemon) -> None:
+    """It ended while nobody watched; so it is said, and its files go."""
+    pause = {"by": "alice", "at_s": time.time() - 90, "reason": "new disk", "length_s": 60}
+    boot = {"boot_id": "another", "began_s": 5.0, "until": "noon"}
+    watch.paths.history.mkdir(parents=True)
+    watch.paths.pause()[1].write_text(json.dumps(pause | boot))
+    watch.start()
+    eventually(lambda: "paused" in watch.kinds())
+    eventually(lambda: not any(path.exists() for path in watch.paths.pause()))
+    eventually(lambda: watch.word() == "active_alive\n")
+    watch.crash()
+    eventually(lambda: watch.asked() == ["start app.service"])
+
+
+def test_services_are_moved_by_hand_and_back(watch: Daemon) -> None:
+    """Both commands wait until it is done; a new process knows that it was by hand."""
+    process = watch.start()
+    eventually(lambda: watch.word() == "active_alive\n")
+    asked = say(watch, "takeover")
+    assert asked.returncode == 2
+    assert "the primary answers" in asked.stdout
+    done = say(watch, "takeover", "--yes", "--reason", "new disk")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("done: the services run here\n")
+    who = watch.document()["by_hand"]
+    assert who
+    stop(process)
+    watch.start()
+    eventually(lambda: watch.word() == "active_alive\n")
+    assert (watch.document()["phase"], watch.document()["by_hand"]) == ("active", who)
+    done = say(watch, "failback", "--reason", "it is in")
+    assert done.returncode == 0, done.stderr
+    assert watch.asked() == ["start app.service", "stop app.service"]
+    events = [json.loads(line) for line in watch.paths.events.read_text().splitlines()]
+    moved = [e for e in events if e.get("BECAUSE") == "an operator asked for it"]
+    assert [(e["TO"], e["BY"], e["REASON"]) for e in moved] == [
+        ("takeover", who, "new disk"),
+        ("failback", who, "it is in"),
+    ]
+
+
+def test_a_request_that_was_left_for_nobody_is_dropped_at_the_start(watch: Daemon) -> None:
+    """An hour old: it is removed and said, and nothing is taken over."""
+    watch.paths.run.mkdir(parents=True)
+    left = {"by": "alice", "at_s": time.time() - 3600, "reason": "new disk"}
+    for order in ("takeover", "failback"):
+        watch.paths.request(order).write_text(json.dumps(left))
+    watch.start()
+    eventually(lambda: watch.word() == "active_alive\n")
+    eventually(lambda: watch.kinds().count("operator") == 2)
+    assert not list(watch.paths.run.glob("*.request"))
+    assert watch.asked() == []

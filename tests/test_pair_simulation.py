@@ -17,7 +17,7 @@ from failover_monitor.contact import Contact
 from failover_monitor.detector import Detector
 from failover_monitor.leases import Ask, Reply
 from failover_monitor.leases.keeper import Keeper, Wish
-from failover_monitor.model import SLACK_S, Answer, GuardPolicy, Verdict
+from failover_monitor.model import SLACK_S, Answer, GuardPolicy, Phase, Verdict
 from failover_monitor.monitor import Monitor
 from tests import pair_simulation
 from tests.pair_simulation import Case, Fault, Outcome, Shape, case_of, part_of, play, prepared
@@ -94,6 +94,19 @@ def test_no_operator_makes_two_active_under_a_lease(what: str) -> None:
         assert what == "seize" or not outcome.unrest, case.told()
         acted += outcome.takeovers
     assert acted > 5, "nothing happened"
+
+
+def test_a_paused_host_that_serves_stops_when_its_lease_is_gone() -> None:
+    """It is cut off in the pause, and the primary is back: the pause holds no stop that is due."""
+    script = [
+        Fault(0.0, "crash", "P", amount=40.0),
+        Fault(30.0, "hold", "S", amount=150.0),
+        Fault(60.0, "isolate", "S", 60.0),
+    ]
+    for seed in SEEDS:
+        world, outcome = ran(script, LEASE, seed=seed)
+        assert (outcome.takeovers, outcome.dual_s, outcome.unrest) == (1, 0.0, "")
+        assert world.hosts["P"].phase is Phase.SERVING
 
 
 def test_nobody_takes_over_while_it_is_paused() -> None:

@@ -30,6 +30,7 @@ PAIRED, PROTECTED = "lab/test_lease_pair.py::test_", "lab/test_protections.py::t
 ATTACK, ARBITERS = "lab/test_wire_security.py::test_", "lab/test_lease_lab.py::test_"
 LEASE, FENCE, GUARD_TABLE = "test_lease.py::test_", "test_fence.py::test_", "test_guard.py::test_"
 AGENTS, REFERENCES = "lab/test_fence_agents.py::test_", "lab/test_references.py::test_"
+CONTROL = "lab/test_control.py::test_"
 STORY = "scenarios/"
 
 CATALOGUE = (
@@ -402,8 +403,8 @@ CATALOGUE = (
     ),
     Row(
         number=28,
-        fault="an operator acts: starts, stops, isolates, gives back",
-        outcome="as documented: told; only a failback takes a service from a takeover",
+        fault="an operator acts: starts, stops, isolates, gives back, pauses, takes over",
+        outcome="as documented: told, and who asked; only a failback ends a takeover",
         proof={
             "stops": (UNITS + "a_service_that_an_operator_stops_is_started_again",),
             "starts": (
@@ -415,6 +416,15 @@ CATALOGUE = (
                 UNITS + "isolating_the_rescue_target_while_serving_starts_nothing",
             ),
             "gives back": (FILES + "failback_by_command_waits_for_the_operator",),
+            "pauses": (
+                CONTROL + "a_pause_holds_over_a_crash_a_restart_and_a_reboot",
+                CONTROL + "a_host_that_serves_goes_on_from_what_is",
+                STORY + "paused_on_a_lease_that_is_lost.txt",
+            ),
+            "takes over": (
+                CONTROL + "a_service_is_moved_by_hand_and_back",
+                STORY + "taken_over_by_hand_while_takeovers_are_held.txt",
+            ),
         },
     ),
     Row(

@@ -230,6 +230,8 @@ def test_a_full_disk_keeps_no_pause_and_no_takeover_away(make_pair: MakePair) ->
     standby.run("rm", f"{HISTORY}/ballast")
     assert say(standby, "pause", "--reason", "new disk")[0] == 0
     assert say(standby, "resume")[0] == 0
+    made.failback()
+    wait_until(lambda: standby.status()["phase"] == "standby", 3, "the phase is standby")
 
 
 def test_a_pause_that_nobody_understands_holds_nothing(make_pair: MakePair) -> None:
