@@ -47,6 +47,7 @@ from failover_monitor.systemd import boottime_s
 from failover_monitor.units import UNLOADABLE
 
 MARK = "dry run: "
+WHY = "imagined"  # a unit is in this state; people read it beside the state
 LATE_S = 10.0  # so late is seen what really becomes of a unit
 IMAGINED = (Kind.FENCE, Kind.LEASE, Kind.HOOK)  # what is told of these has not happened
 
@@ -133,9 +134,9 @@ class ImaginedUnits:
     def ask(self, effect: Effect) -> None:
         name, now_s = effect.service, self._clock()
         if effect.verb is not Verb.START:
-            self._imagined[name] = UnitSeen(name, Unit.STOPPED, now_s)
+            self._imagined[name] = UnitSeen(name, Unit.STOPPED, now_s, WHY)
         elif not any(unit.name == name and unit.why in UNLOADABLE for unit in self._real.seen()):
-            self._imagined[name] = UnitSeen(name, Unit.RUNNING, now_s)
+            self._imagined[name] = UnitSeen(name, Unit.RUNNING, now_s, WHY)
         self._changed()
 
     def watch(self, units: Sequence[str]) -> None:

@@ -103,7 +103,7 @@ def test_what_is_asked_to_start_runs_and_what_is_asked_to_stop_rests(
     """Whatever the real unit does meanwhile."""
     assert imagined.seen() == look.seen()
     imagined.ask(Effect(Verb.START, APP))
-    assert imagined.seen() == (UnitSeen(APP, Unit.RUNNING, 5.0),)
+    assert imagined.seen() == (UnitSeen(APP, Unit.RUNNING, 5.0, "imagined"),)
     assert imagined.populated(APP) is True
     look.units[APP] = UnitSeen(APP, Unit.RUNNING)
     for verb in (Verb.STOP, Verb.KILL):
@@ -360,6 +360,7 @@ def test_a_dry_run_alone_touches_nothing(watch: Daemon) -> None:
     watch.crash()
     eventually(lambda: dry.has_told("takeover -> active: all services run here"))
     assert dry.has_told("would start app.service")
+    assert dry.has_told("app.service is running (imagined)")
     assert dry.paths.state_word.read_text() == "active_dead\n"
     watch.come_back()
     eventually(lambda: dry.has_told("would stop app.service"))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Callable
@@ -490,6 +491,23 @@ def test_every_move_of_the_table_can_be_read_and_performed(pattern: str) -> None
     assert move.pattern == pattern
     text = f"A story.\n\ncable\nservice_check tcp\nfence\nlease\nat 1 {words}\nat 90 end\n"
     play(parse(text))
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_whatever_happens_can_be_played_and_told(seed: int, run: Run, tmp_path: Path) -> None:
+    """Any moves in any order: a timeline and a sentence, never a traceback."""
+    rng = random.Random(seed)
+    anchors = ("at 0", "after 1", "after 0.5V", "after 20", "once active", "once standby")
+    script = [
+        f"{rng.choice(anchors)} {' '.join(SAMPLES.get(word, word) for word in pattern.split())}"
+        for pattern in rng.choices(tuple(MOVES), k=8)
+    ]
+    own = ("cable", "service_check tcp trigger", "fence", "lease", "witness")
+    path = tmp_path / "own.txt"
+    path.write_text("\n".join(("A story.", "", *own, *script, "after 60 end\n")))
+    status, told, errors = run(str(path))
+    assert (status, errors) == (0, "")
+    assert "run here" in told or "ran here" in told
 
 
 def test_there_is_a_sample_of_every_reader() -> None:

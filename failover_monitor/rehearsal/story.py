@@ -83,8 +83,8 @@ class Line:
 
 
 def scene_of(world: World) -> Scene:
-    policy = world.policy
-    listed = [world.systemd.services[name].state for name in policy.services]
+    policy, known = world.policy, world.systemd.services
+    listed = [known[name].state for name in policy.services if name in known]
     answers = any(world.hosts[address].up for address in policy.primary)
     said = {SAYS.get(world.says.get(check.name, "passes")) for check in policy.service_checks}
     return Scene(
@@ -103,6 +103,7 @@ def play(script: Script, policy: Policy | None = None) -> Played:
         raise ValueError("a script without a policy of its own is played with another one")
     world = World(chosen, booted_s=script.booted_s)
     played = Played(world)
+    played.look()
     begun = False
     for step in script.steps:
         until_s = step.moment.seconds(chosen) if step.moment else world.now_s
