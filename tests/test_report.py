@@ -20,7 +20,9 @@ from failover_monitor.console.records import PathSample, Recorded, Sample
 from failover_monitor.console.story import Story, story_of
 from failover_monitor.events import DEBUG
 from failover_monitor.files import Paths
-from tests import eventful_day, story
+from failover_monitor.rehearsal.script import parse
+from failover_monitor.rehearsal.story import play
+from tests import eventful_day
 from tests.eventful_day import DAY_S, DIES_S, HOUR_S, RETURNS_S, SERVES_S, TAKES_S, WITNESS
 
 ROOT = Path(__file__).parent.parent
@@ -77,8 +79,8 @@ def a_day(paths: Paths) -> Story:
 
 def played(name: str, length_s: float = 400.0) -> Story:
     """The story of a scenario that the real monitor has played."""
-    text, _ = story.read(ROOT / f"tests/scenarios/{name}.txt")
-    told = story.play(story.parse(text)).recorder.told
+    script = parse((ROOT / f"tests/scenarios/{name}.txt").read_text())
+    told = play(script).world.recorder.told
     events = [
         Recorded(
             at_s=BASE_S + at_s,

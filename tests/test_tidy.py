@@ -108,7 +108,6 @@ PURE = {
     "timing": "collections.abc dataclasses math textwrap typing",
     "events": "collections.abc dataclasses enum json logging",  # logging for its levels
     "samples": "dataclasses typing",
-    "events": "collections.abc dataclasses enum logging",  # logging for its levels
     "console.story": "bisect collections.abc dataclasses itertools logging math re",
     "units": "collections.abc os",  # os for CLD_EXITED
 }
