@@ -74,4 +74,17 @@ def parser() -> argparse.ArgumentParser:
         "ack", parents=[config], help="allow takeovers again after too many of them"
     )
     ack.set_defaults(command="console.control:ack")
+
+    agent = commands.add_parser(
+        "agent", parents=[config], help="tell people and Prometheus (systemd starts this)"
+    )
+    agent.add_argument("--test", action="store_true", help="send every target a message, and end")
+    agent.add_argument(
+        "--last-good", type=Path, metavar="PATH", help="used while the configuration is bad"
+    )
+    agent.add_argument(
+        "--link", type=Path, metavar="DIR", help="make the metrics' file a link into DIR, and end"
+    )
+    agent.add_argument("--unlink", action="store_true", help="take that link away, and end")
+    agent.set_defaults(command="console.agent:agent")
     return top

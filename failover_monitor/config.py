@@ -50,8 +50,11 @@ from failover_monitor.settings import (
     GuardKeys,
     Keys,
     LeaseKeys,
+    MetricsKeys,
+    NotifyKeys,
     Settings,
     address,
+    masked,
     shown,
     unit,
 )
@@ -98,7 +101,12 @@ OF_STANDBY = (  # keys that say nothing on the primary
 )
 OF_PRIMARY = ("standby_ip",)
 GATEWAY_AND_HOST = ({"gateway_ip", "active_ip"}, {"gateway_ip", "standby_ip"})
-NESTED: dict[str, type[Keys]] = {"guard": GuardKeys, "fence": FenceKeys, "lease": LeaseKeys}
+NESTED: dict[str, type[Keys]] = {
+    "guard": GuardKeys,
+    "fence": FenceKeys,
+    "lease": LeaseKeys,
+    "metrics": MetricsKeys,
+}
 
 Location = tuple[str | int, ...]
 
@@ -131,6 +139,9 @@ class Config:
     path: Path
     text: str  # verbatim, so that the last good one can be kept
     policy: Policy
+    # For the agent alone: the core neither needs nor gets them.
+    notify: tuple[NotifyKeys, ...] = ()
+    metrics: MetricsKeys | None = None
 
 
 _WHAT = {  # pydantic's error types in our words
@@ -187,6 +198,7 @@ def parse(
         *draft.clashing_units(unit_dirs),
         *draft.clashing_times(),
         *draft.clashing_roles(),
+        *draft.clashing_names(),
     ]
     try:
         settings = Settings.model_validate(draft.known)
@@ -197,7 +209,13 @@ def parse(
     problems += draft.unsafe(settings)
     if problems:
         raise ConfigError(path, problems)
-    return Config(path=path, text=text, policy=settings.policy)
+    return Config(
+        path=path,
+        text=text,
+        policy=settings.policy,
+        notify=settings.notify,
+        metrics=settings.metrics,
+    )
 
 
 class _Draft:
@@ -246,7 +264,10 @@ class _Draft:
         if sort == "extra_forbidden":
             yield self._unknown(location, keys)
             return
-        what = _WHAT.get(sort, "{value} is not known here").format(value=shown(value))
+        told = shown(value)
+        if found[0] == "notify":
+            told = masked(told)
+        what = _WHAT.get(sort, "{value} is not known here").format(value=told)
         right = field.description or "" if field else ""
         if sort.startswith("union_tag"):
             right = f"one of {', '.join(CHECKS)}"
@@ -351,6 +372,19 @@ class _Draft:
         if needed not in self.known:
             right = Settings.model_fields[needed].description or ""
             yield self._at((needed,), "is missing", right)
+
+    def clashing_names(self) -> Iterator[Problem]:
+        """Two targets of one name: what went to which could not be told."""
+        targets = self.known.get("notify")
+        names: set[str] = set()
+        for index, target in enumerate(targets if isinstance(targets, list) else ()):
+            name = inside(target, "name")
+            if not isinstance(name, str) or not name:
+                continue
+            if name in names:
+                what = f"{shown(name)} is another target's name already"
+                yield self._at(("notify", index, "name"), what, "each name once")
+            names.add(name)
 
     def unsafe(self, settings: Settings) -> Iterator[Problem]:
         """Claims of safety that the numbers do not carry; the inequalities are in `safety`."""
@@ -477,6 +511,8 @@ def keys_at(location: Location) -> tuple[type[Keys], FieldInfo | None]:
         keys, rest = CHECKS[str(rest[1])], rest[2:]
     elif first in NESTED and rest:
         keys = NESTED[str(first)]
+    elif first == "notify" and len(rest) > 1:
+        keys, rest = NotifyKeys, rest[1:]
     else:
         rest = [first]
     fields = {field.alias or name: field for name, field in keys.model_fields.items()}
@@ -579,7 +615,7 @@ def _problem(text: str, offset: int, key: str, what: str, right: str) -> Problem
         key=key,
         what=what,
         right=right,
-        source=text[start:].partition("\n")[0],
+        source=masked(text[start:].partition("\n")[0]),
     )
 
 

@@ -66,6 +66,17 @@ MAY_IMPORT = {
     "console.status": "files",
     "console.control": "files console.status",
     "console.records": "files",
+    "console.agent": "config settings agent.service agent.notify agent.words",
+    "agent": "",
+    "agent.follow": "",
+    "agent.conditions": "",
+    "agent.outbox": "agent.conditions",
+    "agent.words": "agent.outbox",
+    "agent.notify": "agent.words",
+    "agent.courier": "agent.outbox agent.words",
+    "agent.metrics": "agent.conditions files model",
+    "agent.service": "agent agent.conditions agent.courier agent.follow agent.metrics"
+    " agent.outbox files",
 }
 PURE = {
     "model": "dataclasses enum typing",
@@ -82,6 +93,8 @@ PURE = {
     "timing": "collections.abc dataclasses math textwrap typing",
     "events": "collections.abc dataclasses enum logging",  # logging for its levels
     "units": "collections.abc os",  # os for CLD_EXITED
+    "agent.conditions": "collections.abc dataclasses enum logging typing",
+    "agent.outbox": "dataclasses typing",
 }
 OUTSIDE = {  # each library has one door
     "pydantic": "config settings",
@@ -91,6 +104,8 @@ OUTSIDE = {  # each library has one door
     "systemd": "journal",
     "aiohttp": "leases.etcd checks.http",
     "yarl": "checks.http",
+    "apprise": "agent.notify",
+    "prometheus_client": "agent.metrics",
 }
 
 
