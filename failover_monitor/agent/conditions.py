@@ -141,7 +141,7 @@ class Conditions:
         yield from self._ended("network", event)
         if verdict == "down":
             yield from self._begun("primary", event, step=True)
-        elif self.phase in ("standby", "unknown"):
+        elif verdict == "up" and self.phase in ("standby", "unknown"):
             yield from self._ended("primary", event)
         else:
             yield from self._step(event)

@@ -35,7 +35,9 @@ class Sender:
     """One target."""
 
     def __init__(self, url: str, overheard: Overheard) -> None:
-        asset = apprise.AppriseAsset(async_mode=False, app_id="failover-monitor")
+        # With a time limit of its own apprise would use threads that all targets share, and those
+        # that hang would delay the others; its sockets give up after 4 s anyhow.
+        asset = apprise.AppriseAsset(async_mode=False, service_timeout=0, app_id="failover-monitor")
         self._apprise = apprise.Apprise(asset=asset)
         self._url, self._overheard = url, overheard
         self.understood = bool(self._apprise.add(url))

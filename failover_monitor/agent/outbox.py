@@ -36,6 +36,7 @@ class Entry:
 
     key: str
     over: bool  # it tells an end
+    step: bool  # its matter has been told of before
     level: int
     since_s: float
     queued_s: float
@@ -125,7 +126,7 @@ class Outbox:
             queued_s=now_s,
             lasts=lasts,
         )
-        self._queue(news, now_s, since_s=since_s, repeats=repeats)
+        self._queue(news, now_s, since_s=since_s, repeats=repeats, step=told is not None)
         self._forget_some()
 
     def tick(self, now_s: float) -> None:
@@ -170,10 +171,13 @@ class Outbox:
     def _recent(self, queued_s: float, now_s: float) -> bool:
         return 0 <= now_s - queued_s < self.pace.remind_s
 
-    def _queue(self, news: News, now_s: float, *, since_s: float, repeats: int) -> None:
+    def _queue(
+        self, news: News, now_s: float, *, since_s: float, repeats: int, step: bool = True
+    ) -> None:
         entry = Entry(
             key=news.key,
             over=news.sort is Sort.ENDS,
+            step=step,
             level=news.level,
             since_s=since_s,
             queued_s=now_s,
@@ -182,6 +186,10 @@ class Outbox:
         )
         mine = [e for e in self._entries if e.key == news.key and e is not self._under_way]
         if mine and mine[-1].over is entry.over:
+            self._join(mine[-1], entry)
+            return
+        if entry.over and mine and mine[-1].step:  # the last steps are part of the end
+            mine[-1].over, mine[-1].queued_s = True, now_s
             self._join(mine[-1], entry)
             return
         if len(mine) > 1:  # it came and went and came: its latest turn stays a message of its own
@@ -225,6 +233,7 @@ class Outbox:
         total = Entry(
             key=SUM,
             over=all(entry.over for entry in old),
+            step=False,
             level=max(entry.level for entry in old),
             since_s=old[0].lines[0][0],
             queued_s=old[0].queued_s,

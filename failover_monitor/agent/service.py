@@ -87,6 +87,7 @@ class Agent:
                 target.sender,
                 lock=self._lock,
                 host=host,
+                clock=self._clock.wall,
             )
             for target in targets
         ]
