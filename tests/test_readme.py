@@ -12,7 +12,16 @@ from failover_monitor.cli import parser
 from failover_monitor.events import Kind
 from failover_monitor.guard import TABLE as GUARD_TABLE
 from failover_monitor.machine import TABLE
-from failover_monitor.settings import CHECKS, FenceKeys, GuardKeys, Keys, LeaseKeys, Settings
+from failover_monitor.settings import (
+    CHECKS,
+    FenceKeys,
+    GuardKeys,
+    Keys,
+    LeaseKeys,
+    MetricsKeys,
+    NotifyKeys,
+    Settings,
+)
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -62,6 +71,14 @@ def test_every_setting_of_a_protection_is_told(keys: type[Keys]) -> None:
     page = (ROOT / "docs/settings.md").read_text()
     for name, field in keys.model_fields.items():
         assert f"| `{field.alias or name}` |" in page, name
+
+
+@pytest.mark.parametrize("keys", [NotifyKeys, MetricsKeys])
+def test_every_setting_of_the_agent_is_told(keys: type[Keys]) -> None:
+    """Each key inside notify and metrics stands in the page about them."""
+    page = (ROOT / "docs/notifications.md").read_text()
+    for name in keys.model_fields:
+        assert f"| `{name}` |" in page, name
 
 
 def test_every_command_is_told() -> None:
