@@ -129,6 +129,22 @@ def test_the_end_is_told_after_drops_and_a_restart(desk: Desk) -> None:
     assert len(desk.sender.got) == ENTRIES
 
 
+def test_an_end_that_waits_is_never_dropped(desk: Desk) -> None:
+    """It is the oldest of a full queue, and still goes; what goes instead is counted."""
+    desk.tell(*TAKEOVER)
+    desk.run(5, phase="active", verdict="down")
+    desk.sender.reachable = False
+    desk.tell(*FAILBACK)
+    desk.run(3)
+    for number in range(ENTRIES + 5):
+        desk.tell({"kind": f"odd{number}", "level": "ERROR", "what": "something else"})
+    desk.run(3)
+    desk.sender.reachable = True
+    desk.run(3)
+    assert desk.sender.subjects[1].startswith("OVER: the primary is down")
+    assert "6 messages before this one did not fit" in desk.sender.got[1].body
+
+
 def test_thousands_of_events_are_few_messages(desk: Desk) -> None:
     """A reference that comes and goes all night: bounded, in order, and its last word is right."""
     for _ in range(3000):
@@ -309,11 +325,29 @@ def test_turned_over_twice_deleted_or_shortened_it_goes_on(desk: Desk) -> None:
     assert lines(follower) == ["found", "last"]
 
 
+def test_another_file_with_the_same_inode_number_is_read_from_its_beginning(desk: Desk) -> None:
+    """A number is used again at once: the first bytes tell, and so does the length."""
+    follower = Follower(desk.paths.events)
+    for number in range(3):
+        desk.now_s += 1
+        desk.tell({"what": str(number)})
+    assert lines(follower) == ["0", "1", "2"]
+    desk.now_s += 1
+    desk.paths.events.write_text("".join(desk.line({"what": f"new {n}"}) for n in range(9)))
+    assert lines(follower) == [f"new {n}" for n in range(9)]
+    kept = follower.document
+    desk.now_s += 1
+    desk.paths.events.write_text(desk.line({"what": "short"}))
+    follower = Follower(desk.paths.events, kept | {"head": ""})
+    assert lines(follower) == ["short"]
+
+
 def test_a_line_without_an_end_does_not_fill_the_memory(desk: Desk) -> None:
     """Three megabytes without a newline are skipped; what follows is read."""
     follower = Follower(desk.paths.events)
     desk.paths.events.write_text("x" * 3_000_000)
     assert lines(follower) == []
+    assert follower.document["offset"] > 2_000_000
     with desk.paths.events.open("a") as file:
         file.write("\n" + desk.line({"what": "after"}))
     assert lines(follower) == ["after"]
@@ -455,6 +489,10 @@ def test_why_a_message_did_not_go_is_told_without_the_url(hooks: list[Hook], sta
     assert str(status) in why
     for piece in (HIDDEN, "hook", "127.0.0.1", "user"):
         assert piece not in why
+    everything = f"{hooks[0].url} and user and {HIDDEN}"
+    assert sender.masked(everything) == "json://*** and *** and ***"
+    hooks[0].server_close()
+    assert "127.0.0.1" not in sender.send(trial("sby"), threading.get_ident())
     odd = Sender(f"nosuchscheme://{HIDDEN}", overhear())
     assert odd.send(trial("sby"), 0) == "apprise does not understand its URL"
 
