@@ -226,6 +226,46 @@ def test_a_host_that_slept_is_no_silent_monitor(tmp_path: Path) -> None:
     assert desk.sender.got == []
 
 
+def test_a_service_that_dies_again_and_again_is_one_matter(desk: Desk) -> None:
+    """Every half minute it runs for a moment: one message, and its end when it is steady."""
+    failed = {"kind": "service_failed", "level": "ERROR", "what": "app.service does not run: x",
+              "UNIT": "app.service"}  # fmt: skip
+    running = {"kind": "service", "level": "INFO", "what": "app.service is running",
+               "UNIT": "app.service", "UNIT_STATE": "running"}  # fmt: skip
+    runs: dict[str, Any] = {
+        "phase": "active",
+        "units": [{"name": "app.service", "state": "running"}],
+    }
+    down: dict[str, Any] = {
+        "phase": "active",
+        "units": [{"name": "app.service", "state": "starting"}],
+    }
+    for _ in range(10):
+        desk.tell(failed)
+        desk.run(25, **down)
+        desk.tell(running)
+        desk.run(5, **runs)
+    assert len(desk.sender.got) == 1
+    desk.run(70, **runs)
+    assert desk.sender.subjects[1].startswith("OVER: a service does not run here")
+
+
+def test_who_wants_to_hear_everything_hears_it(tmp_path: Path) -> None:
+    """At "info" each start and each service has its message; at "warning" none of them."""
+    desk = Desk(tmp_path, "info", "warning")
+    for unit in ("a.service", "b.service"):
+        for state in ("running", "stopped"):
+            desk.tell({"kind": "service", "level": "INFO", "what": f"{unit} is {state}",
+                       "UNIT": unit, "UNIT_STATE": state})  # fmt: skip
+    desk.tell({"kind": "summary", "level": "INFO", "what": "summary"})
+    desk.run(10)
+    assert [got.partition("news: ")[2] for got in desk.senders[0].subjects] == [
+        *("a.service is running", "a.service is stopped"),
+        *("b.service is running", "b.service is stopped"),
+    ]
+    assert desk.senders[1].got == []
+
+
 def test_the_guard_on_the_primary_tells_that_it_closes(desk: Desk) -> None:
     """Its phases are others; cut off and back again are told all the same."""
     desk.tell(DOWN, transition("serving", "closing"), transition("closing", "gated"))

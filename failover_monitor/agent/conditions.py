@@ -12,6 +12,7 @@ from typing import Any
 
 SETTLED_S = 2.0  # a status so much younger than an event knows of it
 LATE_S = 30.0  # by then the event that should have told the end was lost
+STEADY_S = 60.0  # a service that dies again and again is tried every 30 s
 REPEATED_S = 150.0  # what goes on is told every 60 s: after so long without, it is over
 LEVELS = {"INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
 
@@ -73,7 +74,6 @@ class Conditions:
             "held": lambda event: self._begun("held", event),
             "check": lambda event: self._ended("held", event),  # a suspicion that is over
             "config": lambda event: self._ended("config_bad", event),
-            "service": self._service,
         }
 
     @property
@@ -90,7 +90,7 @@ class Conditions:
         elif take := self._takers.get(kind):
             yield from take(event)
         else:
-            yield news(kind, Sort.HAPPENED, event)
+            yield news(matter(event), Sort.HAPPENED, event)
 
     def look(self, status: dict[str, Any], at_s: float) -> Iterator[News]:
         """A fresh status document, written at `at_s`: what is over, although no event said so."""
@@ -112,10 +112,10 @@ class Conditions:
         kind, _, name = key.partition(":")
         match kind:
             case "service_failed":
-                down = {u["name"] for u in status["units"] if u["state"] in ("failed", "stopped")}
+                run = {u["name"] for u in status["units"] if u["state"] in ("running", "finished")}
                 serving = status["phase"] in SERVING | {"serving", "opening"}
-                still = serving and down & set(self.open[key].units)
-                return age_s > SETTLED_S and not still
+                steady = age_s > STEADY_S and run >= set(self.open[key].units)
+                return steady or (age_s > SETTLED_S and not serving)
             case _ if kind in ATTENTION:
                 quiet_s = REPEATED_S if status["attention"] else SETTLED_S
                 return age_s > quiet_s
@@ -168,16 +168,6 @@ class Conditions:
             yield from self._turned("fence", event, bad=event["FENCE"] == "failed")
         yield from self._step(event)
 
-    def _service(self, event: dict[str, Any]) -> Iterator[News]:
-        failed = self.open.get("service_failed")
-        unit = event.get("UNIT")
-        if failed and unit in failed.units and event.get("UNIT_STATE") == "running":
-            failed.units.remove(str(unit))
-            if not failed.units:
-                yield from self._ended("service_failed", event)
-                return
-        yield news("service", Sort.HAPPENED, event)
-
     def _turned(self, key: str, event: dict[str, Any], *, bad: bool) -> Iterator[News]:
         if bad:
             yield from self._begun(key, event, step=True)
@@ -189,7 +179,7 @@ class Conditions:
         if "primary" in self.open:
             yield from self._begun("primary", event, step=True)
         else:
-            yield news(str(event["kind"]), Sort.HAPPENED, event)
+            yield news(matter(event), Sort.HAPPENED, event)
 
     def _begun(self, key: str, event: dict[str, Any], *, step: bool = False) -> Iterator[News]:
         unit = event.get("UNIT")
@@ -206,6 +196,12 @@ class Conditions:
     def _ended(self, key: str, event: dict[str, Any]) -> Iterator[News]:
         if self.open.pop(key, None):
             yield news(key, Sort.ENDS, event)
+
+
+def matter(event: dict[str, Any]) -> str:
+    """What an event is about that stands for itself."""
+    about = (event.get(name) for name in ("kind", "TO", "UNIT", "UNIT_STATE", "VERB"))
+    return ":".join(str(word) for word in about if word)
 
 
 def news(key: str, sort: Sort, event: dict[str, Any]) -> News:

@@ -65,7 +65,7 @@ def message(entry: Entry, host: str, now_s: float) -> Message:
     """An entry in words; `host` is this host's name."""
     kind, _, name = entry.key.partition(":")
     title, cure = MATTERS.get(kind, OTHER)
-    if name:
+    if name and kind in MATTERS:
         title += f" ({name})"
     word = next((word for level, word in WORDS if entry.level >= level), "INFO")
     good = entry.over and entry.key != SUM
