@@ -85,6 +85,6 @@ def parser() -> argparse.ArgumentParser:
     agent.add_argument(
         "--link", type=Path, metavar="DIR", help="make the metrics' file a link into DIR, and end"
     )
-    agent.add_argument("--unlink", action="store_true", help="take that link away, and end")
+    agent.add_argument("--unlink", type=Path, metavar="DIR", help="take that link away, and end")
     agent.set_defaults(command="console.agent:agent")
     return top

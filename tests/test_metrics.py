@@ -96,11 +96,18 @@ def test_where_the_file_is_a_link_its_end_is_written(tmp_path: Path) -> None:
     desk.run(20)
     assert textfile.is_symlink()
     assert "failover_monitor_up 1.0" in (ours / textfile.name).read_text()
-    assert main(["agent", "--config", path, "--unlink"]) == 0
-    assert not textfile.is_symlink()
+    other = config(tmp_path, metrics={"textfile": str(theirs / "other.prom")})
+    assert main(["agent", "--config", other, "--link", str(ours)]) == 0
+    assert [path.name for path in theirs.iterdir()] == ["other.prom"]
+    for _ in range(2):
+        assert main(["agent", "--unlink", str(ours)]) == 0
+        assert list(theirs.iterdir()) == []
+    assert main(["agent", "--config", path, "--link", str(ours)]) == 0
+    textfile.unlink()
     textfile.write_text("somebody's own\n")
-    assert main(["agent", "--config", path, "--unlink"]) == 0
+    assert main(["agent", "--unlink", str(ours)]) == 0
     assert textfile.read_text() == "somebody's own\n"
+    assert not list(tmp_path.glob("*.link"))
 
 
 def test_a_directory_that_is_not_there_is_told(

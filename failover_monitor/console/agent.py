@@ -26,6 +26,8 @@ HOME = Path("/var/lib/failover-monitor-agent")
 
 def agent(options: argparse.Namespace) -> int:
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
+    if options.unlink:
+        return unlink(options.unlink)
     try:
         config = read(options.config, options.last_good)
     except ConfigError as error:
@@ -33,7 +35,7 @@ def agent(options: argparse.Namespace) -> int:
         return os.EX_CONFIG
     if options.test:
         return trial(config)
-    if options.link or options.unlink:
+    if options.link:
         return link(config, options.link)
     if not config.notify and not config.metrics:
         print(f'nothing to do: {config.path} has neither "notify" nor "metrics"')
@@ -120,25 +122,47 @@ def named(targets: tuple[NotifyKeys, ...]) -> list[tuple[str, NotifyKeys]]:
     return list(found.items())
 
 
-def link(config: Config, directory: Path | None) -> int:
+def link(config: Config, directory: Path) -> int:
     """Make the file for node_exporter a link into a directory that the agent may write to.
 
-    None: take the link away, so that node_exporter finds no loose end.
+    Beside that directory, where only root may write, stands which link it is.
     """
+    unlink(directory)
     if not config.metrics:
         return 0
     place = Path(config.metrics.textfile)
     try:
-        if directory is None:
-            if place.is_symlink():
-                place.unlink()
-            return 0
-        fresh = place.with_name(f".{place.name}.new")
-        fresh.unlink(missing_ok=True)
-        fresh.symlink_to(directory / place.name)
-        fresh.replace(place)
+        point(place, directory / place.name)
+        point(record(directory), place)
     except OSError as error:
         print(f"cannot link {place}: {error.strerror}", file=sys.stderr)
         print(f"hint: node_exporter reads {place.parent}, if it exists", file=sys.stderr)
         return 1
     return 0
+
+
+def unlink(directory: Path) -> int:
+    """Take that link away: for node_exporter a loose end would be an error."""
+    try:
+        place = record(directory).readlink()
+        if place.is_symlink() and place.readlink().parent == directory:
+            place.unlink()
+        record(directory).unlink()
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        print(f"cannot take the link to {directory} away: {error.strerror}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def record(directory: Path) -> Path:
+    return directory.with_name(f"{directory.name}.link")
+
+
+def point(place: Path, target: Path) -> None:
+    """Make a link whole; whatever is there gives way."""
+    fresh = place.with_name(f".{place.name}.new")
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(target)
+    fresh.replace(place)
