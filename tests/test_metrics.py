@@ -102,6 +102,7 @@ def test_where_the_file_is_a_link_its_end_is_written(tmp_path: Path) -> None:
     for _ in range(2):
         assert main(["agent", "--unlink", str(ours)]) == 0
         assert list(theirs.iterdir()) == []
+    path = config(tmp_path, metrics={"textfile": str(textfile)})
     assert main(["agent", "--config", path, "--link", str(ours)]) == 0
     textfile.unlink()
     textfile.write_text("somebody's own\n")
