@@ -23,9 +23,12 @@ readonly RELEASES="$HOME_DIR/releases"
 readonly CURRENT="$HOME_DIR/current"
 readonly UNIT=failover-monitor.service
 readonly UNIT_FILE="/etc/systemd/system/$UNIT"
+readonly AGENT=failover-monitor-agent.service
+readonly AGENT_FILE="/etc/systemd/system/$AGENT"
 readonly LOGROTATE_FILE=/etc/logrotate.d/failover-monitor
 readonly COMMAND=/usr/local/bin/failover-monitor
 readonly HISTORY=/var/lib/failover-monitor
+readonly AGENT_HISTORY=(/var/lib/failover-monitor-agent /var/lib/private/failover-monitor-agent)
 readonly LOG=/var/log/failover_monitor.log
 readonly RUNTIME=/run/failover-monitor
 readonly STATE=/run/failover_monitor_state
@@ -55,6 +58,7 @@ systemd=no       # is systemd PID 1 here?
 config_good=no
 role=""          # as the configuration has it: standby or primary
 enforced=no      # do services have to be gone in time here?
+told=no          # is anybody to be told, or any figure to be written?
 services=()
 newly_guarded=no # this run was the first to put enforcement in place
 
@@ -168,7 +172,7 @@ look_at_host() {
         fail "cannot install: there is no systemctl here" "the monitor moves systemd services"
     [[ ! -d /run/systemd/system ]] || systemd=yes
     local file
-    for file in failover_monitor/__init__.py requirements.lock config.json $UNIT \
+    for file in failover_monitor/__init__.py requirements.lock config.json $UNIT $AGENT \
         failover-monitor.logrotate failover-monitor-guard.conf failover-monitor-gate.conf \
         failover-monitor-order.conf \
         "${GUARD_UNITS[@]}"; do
@@ -307,8 +311,8 @@ validate_config() {
         say "would run: failover-monitor check $CONFIG"
         return
     fi
-    local told status=0
-    told=$(cd / && "$release/venv/bin/python" -I -m failover_monitor check "$CONFIG" 2>&1) ||
+    local said status=0
+    said=$(cd / && "$release/venv/bin/python" -I -m failover_monitor check "$CONFIG" 2>&1) ||
         status=$?
     if ((status == 0)); then
         config_good=yes
@@ -322,7 +326,7 @@ validate_config() {
         look_at_watchdog
         return
     fi
-    printf '%s\n' "$told" | sed 's/^/      /' >&2
+    printf '%s\n' "$said" | sed 's/^/      /' >&2
     ((status == BAD_CONFIG)) ||
         fail "cannot validate: the program that was just built fails (status $status)" \
             "see the error above; the release before it is still in force"
@@ -334,23 +338,26 @@ readable_in_sandbox() { # root as the unit has it: owner of its own files, and n
 }
 
 take_policy() { # from the program itself, which alone knows how to read its file
-    local told
-    told=$("$release/venv/bin/python" -I - "$CONFIG" <<'PYTHON'
+    local said
+    said=$("$release/venv/bin/python" -I - "$CONFIG" <<'PYTHON'
 import sys
 from pathlib import Path
 
 from failover_monitor import config
 
-policy = config.load(Path(sys.argv[1])).policy
+found = config.load(Path(sys.argv[1]))
+policy = found.policy
 role = getattr(policy, "role", "standby")
 enforced = getattr(policy, "enforced", False)
-print(role, "yes" if enforced else "no", *policy.services, sep="\n")
+told = found.notify or found.metrics
+print(role, *("yes" if it else "no" for it in (enforced, told)), *policy.services, sep="\n")
 PYTHON
     ) || fail "cannot read the policy in $CONFIG" "see the error above"
-    mapfile -t services <<<"$told"
+    mapfile -t services <<<"$said"
     role=${services[0]}
     enforced=${services[1]}
-    services=("${services[@]:2}")
+    told=${services[2]}
+    services=("${services[@]:3}")
     if [[ $role = primary ]]; then
         say "this host is the primary, and is guarded"
     elif [[ $enforced = yes ]]; then
@@ -427,6 +434,7 @@ bring_into_force() {
         place 0755 "$release/command" "$COMMAND"
     fi
     place 0644 "$SOURCE/$UNIT" "$UNIT_FILE"
+    place 0644 "$SOURCE/$AGENT" "$AGENT_FILE"
     place 0644 "$SOURCE/failover-monitor.logrotate" "$LOGROTATE_FILE"
     enforce
     reload_systemd
@@ -539,6 +547,7 @@ start_monitor() {
     if [[ $systemd = no ]]; then
         say "not started: systemd does not run here.  What is left to do, once it does:" \
             "  systemctl daemon-reload" "  systemctl enable --now failover-monitor"
+        [[ $told = no ]] || say "  systemctl enable --now failover-monitor-agent"
         return
     fi
     if systemctl is-active --quiet "$UNIT"; then how=restart; fi
@@ -553,8 +562,26 @@ start_monitor() {
     changed+=("$UNIT enabled")
     systemctl "$how" "$UNIT" || go_back "$how"
     lower_flags # once more: until now the monitor before may have raised them
+    start_agent
     remove_old_releases
     say "it runs: systemctl status failover-monitor; failover-monitor status"
+}
+
+start_agent() { # after the monitor, and whatever becomes of it the monitor runs on
+    if [[ $told = no ]]; then
+        if [[ $(systemctl is-enabled "$AGENT" 2>/dev/null) = enabled ]]; then
+            systemctl disable --quiet --now "$AGENT" || warn "cannot disable $AGENT"
+            say "nobody is to be told any more: $AGENT is off"
+        fi
+        return
+    fi
+    changed+=("$AGENT enabled")
+    if systemctl enable --quiet "$AGENT" && systemctl restart "$AGENT"; then
+        say "$AGENT runs; try it: failover-monitor agent --test"
+    else
+        warn "the monitor runs, but nobody is told: $AGENT does not start" \
+            "journalctl -u failover-monitor-agent -n 50"
+    fi
 }
 
 tell_about_config() {
@@ -621,14 +648,18 @@ uninstall() {
             run systemctl stop "$UNIT" || fail "cannot stop $UNIT" "systemctl status $UNIT"
         fi
     fi
+    if [[ -e $AGENT_FILE ]]; then
+        run systemctl disable --quiet "$AGENT" || warn "cannot disable $AGENT"
+        if [[ $systemd = yes ]]; then run systemctl stop "$AGENT" || warn "cannot stop $AGENT"; fi
+    fi
     begin "unit, command, log rotation"
-    remove "$UNIT_FILE" "$COMMAND" "$LOGROTATE_FILE"
+    remove "$UNIT_FILE" "$AGENT_FILE" "$COMMAND" "$LOGROTATE_FILE"
     if [[ $systemd = yes ]]; then run systemctl daemon-reload; fi
     begin "program"
     remove "$CURRENT" "$RELEASES" "$RUNTIME" "$STATE"
     if [[ $purge = yes ]]; then
         begin "configuration, history and log"
-        remove "$CONFIG" "$HISTORY" "$LOG" "$LOG".*
+        remove "$CONFIG" "$HISTORY" "${AGENT_HISTORY[@]}" "$LOG" "$LOG".*
     else
         say "kept: $CONFIG, $HISTORY, $LOG"
     fi

@@ -125,6 +125,7 @@ def parser() -> argparse.ArgumentParser:
     simulate.set_defaults(command="console.simulate:simulate")
 
     add_orders(commands, config)
+    add_agent(commands, config)
     add_readers(commands, config)
     return top
 
@@ -198,3 +199,21 @@ def add_readers(
     recommend.add_argument("--days", type=float, default=7.0, metavar="D", help="default: 7")
     recommend.add_argument("--json", action="store_true")
     recommend.set_defaults(command="console.recommend:recommend")
+
+
+def add_agent(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", config: argparse.ArgumentParser
+) -> None:
+    """The process that talks."""
+    agent = commands.add_parser(
+        "agent", parents=[config], help="tell people and Prometheus (systemd starts this)"
+    )
+    agent.add_argument("--test", action="store_true", help="send every target a message, and end")
+    agent.add_argument(
+        "--last-good", type=Path, metavar="PATH", help="used while the configuration is bad"
+    )
+    agent.add_argument(
+        "--link", type=Path, metavar="DIR", help="make the metrics' file a link into DIR, and end"
+    )
+    agent.add_argument("--unlink", type=Path, metavar="DIR", help="take that link away, and end")
+    agent.set_defaults(command="console.agent:agent")

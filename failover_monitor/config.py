@@ -52,8 +52,11 @@ from failover_monitor.settings import (
     HooksKeys,
     Keys,
     LeaseKeys,
+    MetricsKeys,
+    NotifyKeys,
     Settings,
     address,
+    masked,
     shown,
     unit,
 )
@@ -106,6 +109,7 @@ NESTED: dict[str, type[Keys]] = {
     "fence": FenceKeys,
     "lease": LeaseKeys,
     "hooks": HooksKeys,
+    "metrics": MetricsKeys,
 }
 
 Location = tuple[str | int, ...]
@@ -139,6 +143,9 @@ class Config:
     path: Path
     text: str  # verbatim, so that the last good one can be kept
     policy: Policy
+    # For the agent alone: the core neither needs nor gets them.
+    notify: tuple[NotifyKeys, ...] = ()
+    metrics: MetricsKeys | None = None
 
 
 _WHAT = {  # pydantic's error types in our words
@@ -211,6 +218,7 @@ def parse(
         *draft.clashing_units(unit_dirs),
         *draft.clashing_times(),
         *draft.clashing_roles(),
+        *draft.clashing_names(),
     ]
     try:
         settings = Settings.model_validate(draft.known)
@@ -221,7 +229,13 @@ def parse(
     problems += [*draft.unsafe(settings), *draft.unsafe_hooks(settings.policy, distrust)]
     if problems:
         raise ConfigError(path, problems)
-    return Config(path=path, text=text, policy=settings.policy)
+    return Config(
+        path=path,
+        text=text,
+        policy=settings.policy,
+        notify=settings.notify,
+        metrics=settings.metrics,
+    )
 
 
 class _Draft:
@@ -270,7 +284,10 @@ class _Draft:
         if sort == "extra_forbidden":
             yield self._unknown(location, keys)
             return
-        what = _WHAT.get(sort, "{value} is not known here").format(value=shown(value))
+        told = shown(value)
+        if found[0] == "notify":
+            told = masked(told)
+        what = _WHAT.get(sort, "{value} is not known here").format(value=told)
         right = field.description or "" if field else ""
         if sort.startswith("union_tag"):
             right = f"one of {', '.join(CHECKS)}"
@@ -375,6 +392,19 @@ class _Draft:
         if needed not in self.known:
             right = Settings.model_fields[needed].description or ""
             yield self._at((needed,), "is missing", right)
+
+    def clashing_names(self) -> Iterator[Problem]:
+        """Two targets of one name: what went to which could not be told."""
+        targets = self.known.get("notify")
+        names: set[str] = set()
+        for index, target in enumerate(targets if isinstance(targets, list) else ()):
+            name = inside(target, "name")
+            if not isinstance(name, str) or not name:
+                continue
+            if name in names:
+                what = f"{shown(name)} is another target's name already"
+                yield self._at(("notify", index, "name"), what, "each name once")
+            names.add(name)
 
     def unsafe(self, settings: Settings) -> Iterator[Problem]:
         """Claims of safety that the numbers do not carry; the inequalities are in `safety`."""
@@ -517,6 +547,8 @@ def keys_at(location: Location) -> tuple[type[Keys], FieldInfo | None]:
         keys, rest = HOOKS[str(rest[0])], rest[1:]
     elif first in NESTED and rest:
         keys = NESTED[str(first)]
+    elif first == "notify" and len(rest) > 1:
+        keys, rest = NotifyKeys, rest[1:]
     else:
         rest = [first]
     fields = {field.alias or name: field for name, field in keys.model_fields.items()}
@@ -619,7 +651,7 @@ def _problem(text: str, offset: int, key: str, what: str, right: str) -> Problem
         key=key,
         what=what,
         right=right,
-        source=text[start:].partition("\n")[0],
+        source=masked(text[start:].partition("\n")[0]),
     )
 
 

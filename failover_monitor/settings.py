@@ -33,6 +33,7 @@ from failover_monitor.model import (
 from failover_monitor.safety import boot_hold_needed_s, takeover_delay_needed_s
 
 ADDRESS_LIMIT = 16  # of the primary, and of the witnesses
+TARGET_LIMIT = 16  # of notifications
 SERVICE_LIMIT = 100
 CHECK_LIMIT = 16
 WORD_LIMIT = 100  # of a command
@@ -48,6 +49,7 @@ KINDS = ("service", "socket", "timer", "path", "mount", "target")
 OTHER_KINDS = frozenset({"device", "automount", "swap", "slice", "scope", "snapshot"})
 UNIT_NAME = re.compile(r"[A-Za-z0-9:_\\][A-Za-z0-9:_.\\@-]*")  # unit-name.c, without "-x" and ".x"
 SCOPE = re.compile(r"[A-Za-z0-9_.:-]{1,15}")  # an interface: IFNAMSIZ, without the closing NUL
+APPRISE_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s/].*")
 LEASE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,99}")
 USER_NAME = re.compile(r"[a-z_][a-z0-9_.-]{0,31}")
 HOST_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?")
@@ -63,6 +65,11 @@ def shown(value: object) -> str:
     if not text.isprintable():
         text = json.dumps(value)
     return text if len(text) <= VALUE_LIMIT else f"{text[: VALUE_LIMIT - 3]}..."
+
+
+def masked(text: str) -> str:
+    """The same text, of the same length, without what stands in its URLs: they hold secrets."""
+    return re.sub(r'(:\\?/\\?/)([^"]*)', lambda found: found[1] + "*" * len(found[2]), text)
 
 
 # Single values.
@@ -502,6 +509,50 @@ HOOKS: dict[str, type[HookKeys]] = {
 }
 
 
+# What the agent reads; the monitor never does.
+
+
+def _apprise_url(text: str) -> str:
+    """What apprise knows as a target; whether it knows this scheme is seen when it is tried."""
+    if not APPRISE_URL.fullmatch(text) or not text.isprintable():
+        raise _wrong(f"{shown(masked(text))} is no URL", NOTIFY_URL)
+    return text
+
+
+def _textfile(text: str) -> str:
+    if not absolute(text).endswith(".prom"):
+        raise _wrong(f"{shown(text)} is not read by node_exporter", "a path that ends in .prom")
+    return text
+
+
+NOTIFY_URL = "an apprise URL, such as mailtos://USER:PASSWORD@HOST or json://HOST/PATH"
+
+
+class NotifyKeys(Keys):
+    """Somebody who is told: mail, chat, webhook."""
+
+    url: Annotated[str, AfterValidator(_apprise_url)] = Field(
+        max_length=2000, description=NOTIFY_URL, repr=False
+    )
+    level: Literal["info", "warning", "error", "critical"] = Field(
+        "warning", description='"info", "warning", "error" or "critical"'
+    )
+    name: Line = Field("", max_length=60, description="a short text for people; unique")
+
+    @property
+    def scheme(self) -> str:
+        """All of the URL that anybody may see."""
+        return self.url.partition("://")[0].lower()
+
+
+class MetricsKeys(Keys):
+    """Where Prometheus' node_exporter finds our figures."""
+
+    textfile: Annotated[str, AfterValidator(_textfile)] = Field(
+        description="the absolute path of a .prom file in node_exporter's textfile directory"
+    )
+
+
 def _given(value: object) -> object:
     """An object that is there: nobody should think that null switches something on."""
     if value is None:
@@ -586,6 +637,12 @@ class Settings(Keys):
     max_takeovers: int = _count(3)
     hooks: Annotated[HooksKeys | None, GIVEN] = Field(
         None, description=f"an object: {', '.join(HOOKS)}"
+    )
+    notify: tuple[NotifyKeys, ...] = _list(
+        f"a list of up to {TARGET_LIMIT} objects", least=0, most=TARGET_LIMIT, default=()
+    )
+    metrics: Annotated[MetricsKeys | None, GIVEN] = Field(
+        None, description='an object: {"textfile": "/.../failover_monitor.prom"}'
     )
 
     @property

@@ -1,8 +1,9 @@
 # shellcheck shell=bash
 # What tests/run and tests/demo need of the machine; sourced by both.
 
-readonly PACKAGES=(ca-certificates chromium chromium-driver debootstrap git iproute2 nftables python3
-    python3-systemd python3-venv systemd-container tcpdump util-linux)
+readonly PACKAGES=(ca-certificates chromium chromium-driver debootstrap git iproute2 nftables
+    prometheus prometheus-node-exporter python3 python3-systemd python3-venv systemd-container tcpdump util-linux)
+readonly MASKED=(prometheus prometheus-node-exporter) # for their tools: no daemon is to run here
 
 set_up_machine() {
     ((EUID == 0)) || { echo "cannot run: the lab needs root; run it with sudo" >&2; return 1; }
@@ -24,10 +25,20 @@ install_missing_packages() {
     echo "installing packages: ${missing[*]}"
     export DEBIAN_FRONTEND=noninteractive
     local install=(apt-get install -qq -y --no-install-recommends "${missing[@]}")
+    mask_daemons "${missing[@]}" || return
     apt-get update -qq || return
     "${install[@]}" --download-only >/dev/null || return
     # An interrupted dpkg is a machine that needs repair: Ctrl-C waits for this step to end.
     trap 'exit 130' INT
     (trap '' INT && exec "${install[@]}" >/dev/null) || return
     trap - INT
+}
+
+mask_daemons() { # PACKAGES that will be installed: a daemon that was here before is not touched
+    local package
+    mkdir -p /etc/systemd/system
+    for package in "${MASKED[@]}"; do
+        [[ " $* " = *" $package "* && ! -e /etc/systemd/system/$package.service ]] || continue
+        ln -s -f -n /dev/null "/etc/systemd/system/$package.service"
+    done
 }

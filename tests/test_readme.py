@@ -20,6 +20,8 @@ from failover_monitor.settings import (
     HooksKeys,
     Keys,
     LeaseKeys,
+    MetricsKeys,
+    NotifyKeys,
     Settings,
 )
 
@@ -74,6 +76,14 @@ def test_every_setting_of_a_protection_is_told(keys: type[Keys]) -> None:
     page = (ROOT / "docs/settings.md").read_text()
     for name, field in keys.model_fields.items():
         assert f"| `{field.alias or name}` |" in page, name
+
+
+@pytest.mark.parametrize("keys", [NotifyKeys, MetricsKeys])
+def test_every_setting_of_the_agent_is_told(keys: type[Keys]) -> None:
+    """Each key inside notify and metrics stands in the page about them."""
+    page = (ROOT / "docs/notifications.md").read_text()
+    for name in keys.model_fields:
+        assert f"| `{name}` |" in page, name
 
 
 def test_every_command_is_told() -> None:

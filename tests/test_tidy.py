@@ -91,6 +91,17 @@ MAY_IMPORT = {
     "console.prose": "console.story model",
     "console.report": "__init__ config console.plots console.prose console.records console.story"
     " files model timing",
+    "console.agent": "config settings agent.service agent.notify agent.words",
+    "agent": "",
+    "agent.follow": "",
+    "agent.conditions": "",
+    "agent.outbox": "agent.conditions",
+    "agent.words": "agent.outbox",
+    "agent.notify": "agent.words",
+    "agent.courier": "agent.outbox agent.words",
+    "agent.metrics": "agent.conditions files model",
+    "agent.service": "agent agent.conditions agent.courier agent.follow agent.metrics"
+    " agent.outbox files",
 }
 PURE = {
     "model": "dataclasses enum typing",
@@ -110,6 +121,8 @@ PURE = {
     "samples": "dataclasses typing",
     "console.story": "bisect collections.abc dataclasses itertools logging math re",
     "units": "collections.abc os",  # os for CLD_EXITED
+    "agent.conditions": "collections.abc dataclasses enum logging typing",
+    "agent.outbox": "dataclasses typing",
 }
 OUTSIDE = {  # each library has one door
     "pydantic": "config settings",
@@ -122,6 +135,8 @@ OUTSIDE = {  # each library has one door
     "aiohttp": "leases.etcd checks.http",
     "yarl": "checks.http",
     "rich": "console.lines console.status",
+    "apprise": "agent.notify",
+    "prometheus_client": "agent.metrics",
 }
 
 

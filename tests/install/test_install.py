@@ -21,6 +21,7 @@ from tests.lab import rootfs, units
 from tests.lab.hosts import HOST_ENVIRONMENT, Lab, LightHost, SystemdHost, TreeHost, wait_until
 
 UNIT = "failover-monitor.service"
+AGENT = "failover-monitor-agent.service"
 HOME = "/opt/failover-monitor"
 CONFIG = f"{HOME}/config.json"
 STATE = "/run/failover_monitor_state"
@@ -33,6 +34,7 @@ GOOD = {
     "startup_grace": 0,
     "services_to_manage": ["app.service"],
 }
+TOLD = GOOD | {"notify": [{"url": "json://user:hunter2@198.51.100.9/x", "name": "hook"}]}
 OURS = ("opt/failover-monitor", "etc/systemd/system", "etc/logrotate.d", "usr/local/bin")
 
 
@@ -140,8 +142,41 @@ def test_a_good_configuration_starts_in_a_sandbox(standby: SystemdHost) -> None:
     wait_until(lambda: state(standby) == "active_alive\n", 10, "the primary is seen")
     standby.run("failover-monitor", "status")
     assert "Traceback" not in standby.journal(UNIT)
+    assert standby.unit(AGENT)["UnitFileState"] == "disabled"
+    assert standby.unit(AGENT)["ActiveState"] == "inactive"
     # Exposure 2.0 at most; the threshold is given in tenths.
     standby.run("systemd-analyze", "security", "--threshold=20", UNIT)
+
+
+def test_the_agent_comes_and_goes_with_its_keys(standby: SystemdHost) -> None:
+    """Enabled and started when somebody is to be told; renewed, switched off, and removed."""
+    bare = files(standby)
+    standby.write("/root/told.json", json.dumps(TOLD))
+    said = installed(standby, "--config", "/root/told.json")
+    assert "failover-monitor agent --test" in said
+    wait_until(lambda: standby.unit(AGENT)["ActiveState"] == "active", 10, "the agent runs")
+    assert standby.unit(AGENT)["UnitFileState"] == "enabled"
+    standby.run("systemd-analyze", "verify", f"/etc/systemd/system/{AGENT}")
+    tried = standby.run("failover-monitor", "agent", "--test", check=False)
+    assert tried.returncode == 1
+    assert "cannot tell hook" in tried.stderr
+    before = main_pid(standby, AGENT)
+    installed(standby)
+    assert main_pid(standby, AGENT) not in {0, before}
+
+    standby.write(CONFIG, json.dumps(GOOD), 0o640)
+    assert f"{AGENT} is off" in installed(standby)
+    assert standby.unit(AGENT)["ActiveState"] == "inactive"
+    assert standby.unit(AGENT)["UnitFileState"] == "disabled"
+
+    standby.write(CONFIG, json.dumps(TOLD), 0o640)
+    installed(standby)
+    assert standby.exists("/var/lib/private/failover-monitor-agent/state.json")
+    installed(standby, "--uninstall", "--purge")
+    assert files(standby) == bare
+    assert standby.unit(AGENT)["LoadState"] == "not-found"
+    assert not standby.run("sh", "-c", "ls -d /var/lib/*/failover* || true").stdout
+    assert not standby.running(AGENT)
 
 
 def test_an_upgrade_leaves_the_services_and_the_configuration_alone(
@@ -330,6 +365,7 @@ SHIPPED = (
     *(UNIT, "failover-monitor.logrotate", "failover-monitor-guard.conf"),
     *("failover-monitor-reset.service", "failover-monitor-again.service"),
     *("failover-monitor-gate.conf", "failover-monitor-order.conf"),
+    AGENT,
     "failover-monitor-order.service",
 )
 BROKEN_MAIN = """\

@@ -1,0 +1,210 @@
+"""From events to news: what began, what goes on, what is over.
+
+Rule: pure.  What began and was told has an end that is told, too, and only once; what the events do
+not say, because a line was lost or because nobody says it, the status document does.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+SETTLED_S = 2.0  # a status so much younger than an event knows of it
+LATE_S = 30.0  # by then the event that should have told the end was lost
+STEADY_S = 60.0  # a service that dies again and again is tried every 30 s
+REPEATED_S = 150.0  # what goes on is told every 60 s: after so long without, it is over
+LEVELS = {"INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
+
+# Told every minute while they last; nobody tells their end.
+ATTENTION = frozenset(
+    {"foreign", "two_active", "failback_waits", "stop_overdue", "gated", "veto", "flapping"}
+    | {"claim", "unenforced", "config_bad", "service_failed"}
+)
+TWO_ACTIVE = frozenset({"foreign", "two_active", "failback_waits", "stop_overdue"})
+SERVING = frozenset({"claim", "takeover", "active", "failback"})
+HOME = frozenset({"standby", "serving"})  # where a pair stands when nothing is wrong
+SILENT = frozenset({"summary"})
+
+
+class Sort(StrEnum):
+    """What a piece of news says of its matter."""
+
+    BEGINS = "begins"  # or takes its next step
+    LASTS = "lasts"  # nothing new
+    ENDS = "ends"
+    HAPPENED = "happened"  # it neither lasts nor ends
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class News:
+    """Something that people may want to hear of."""
+
+    key: str  # the matter: "primary", "reference:198.51.100.1", ...
+    sort: Sort
+    level: int  # as in logging
+    at_s: float  # seconds since 1970
+    sentence: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Condition:
+    """Something that goes on."""
+
+    since_s: float
+    last_s: float  # when it was last told of
+    units: list[str] = field(default_factory=list)
+
+
+class Conditions:
+    """What goes on, as far as the events have told."""
+
+    def __init__(self, kept: dict[str, Any] | None = None) -> None:
+        """`kept`: what `document` gave to an earlier process."""
+        kept = kept or {"phase": "unknown", "open": {}}
+        self.phase: str = kept["phase"]
+        self.open = {key: Condition(**found) for key, found in kept["open"].items()}
+        self._takers: dict[str, Callable[[dict[str, Any]], Iterator[News]]] = {
+            "verdict": self._verdict,
+            "transition": self._transition,
+            "reference": self._reference,
+            "service_check": self._service_check,
+            "fence": self._fence,
+            "lease": self._step,
+            "held": lambda event: self._begun("held", event),
+            "check": lambda event: self._ended("held", event),  # a suspicion that is over
+            "config": lambda event: self._ended("config_bad", event),
+        }
+
+    @property
+    def document(self) -> dict[str, Any]:
+        return {"phase": self.phase, "open": {key: asdict(c) for key, c in self.open.items()}}
+
+    def take(self, event: dict[str, Any]) -> Iterator[News]:
+        """One event, as it stands in events.jsonl."""
+        kind = str(event.get("kind"))
+        if kind in SILENT:
+            return
+        if kind in ATTENTION:
+            yield from self._begun(kind, event)
+        elif take := self._takers.get(kind):
+            yield from take(event)
+        else:
+            yield news(matter(event), Sort.HAPPENED, event)
+
+    def look(self, status: dict[str, Any], at_s: float) -> Iterator[News]:
+        """A fresh status document, written at `at_s`: what is over, although no event said so."""
+        for key, condition in tuple(self.open.items()):
+            age_s = at_s - condition.last_s
+            if self._over(key, status, age_s):
+                sentence = "the monitor sees it no more"
+                yield from self._ended(key, {"at_s": at_s, "level": "INFO", "what": sentence})
+
+    def begin(self, key: str, at_s: float, sentence: str) -> Iterator[News]:
+        """Something that the monitor cannot tell itself."""
+        if key not in self.open:
+            yield from self._begun(key, {"at_s": at_s, "level": "CRITICAL", "what": sentence})
+
+    def end(self, key: str, at_s: float, sentence: str) -> Iterator[News]:
+        yield from self._ended(key, {"at_s": at_s, "level": "INFO", "what": sentence})
+
+    def _over(self, key: str, status: dict[str, Any], age_s: float) -> bool:
+        kind, _, name = key.partition(":")
+        match kind:
+            case "service_failed":
+                run = {u["name"] for u in status["units"] if u["state"] in ("running", "finished")}
+                serving = status["phase"] in SERVING | {"serving", "opening"}
+                steady = age_s > STEADY_S and run >= set(self.open[key].units)
+                return steady or (age_s > SETTLED_S and not serving)
+            case _ if kind in ATTENTION:
+                quiet_s = REPEATED_S if status["attention"] else SETTLED_S
+                return age_s > quiet_s
+            case "held":
+                return age_s > SETTLED_S and not status["suspicious"]
+            case "reference":
+                known = {path["address"] for path in status["references"]}
+                return age_s > LATE_S and name not in known & set(status["quiet_references"])
+            case "network":
+                return age_s > LATE_S and status["verdict"] != "unknown"
+            case "primary":
+                well = status["verdict"] == "up" and status["phase"] in HOME
+                return age_s > LATE_S and well
+            case _:
+                return False
+
+    def _verdict(self, event: dict[str, Any]) -> Iterator[News]:
+        verdict = event.get("SUBJECT")
+        yield from self._ended("held", event)
+        if verdict == "unknown":
+            yield from self._begun("network", event)
+            return
+        yield from self._ended("network", event)
+        if verdict == "down":
+            yield from self._begun("primary", event, step=True)
+        elif verdict == "up" and self.phase in ("standby", "unknown"):
+            yield from self._ended("primary", event)
+        else:
+            yield from self._step(event)
+
+    def _transition(self, event: dict[str, Any]) -> Iterator[News]:
+        self.phase = str(event.get("TO"))
+        if self.phase in ("claim", "takeover", "closing"):
+            yield from self._begun("primary", event, step=True)
+        elif self.phase in HOME and "primary" in self.open:
+            yield from self._ended("primary", event)
+        else:
+            yield from self._step(event)
+
+    def _reference(self, event: dict[str, Any]) -> Iterator[News]:
+        silent = event.get("NOTICE") == "reference_silent"
+        yield from self._turned(f"reference:{event.get('SUBJECT')}", event, bad=silent)
+
+    def _service_check(self, event: dict[str, Any]) -> Iterator[News]:
+        bad = event.get("OUTCOME") != "pass"
+        yield from self._turned(f"check:{event.get('CHECK')}", event, bad=bad)
+
+    def _fence(self, event: dict[str, Any]) -> Iterator[News]:
+        if event.get("FENCE") in ("failed", "done"):
+            yield from self._turned("fence", event, bad=event["FENCE"] == "failed")
+        yield from self._step(event)
+
+    def _turned(self, key: str, event: dict[str, Any], *, bad: bool) -> Iterator[News]:
+        if bad:
+            yield from self._begun(key, event, step=True)
+        elif key in self.open:
+            yield from self._ended(key, event)
+
+    def _step(self, event: dict[str, Any]) -> Iterator[News]:
+        """A step of the primary's story; where there is none, it stands for itself."""
+        if "primary" in self.open:
+            yield from self._begun("primary", event, step=True)
+        else:
+            yield news(matter(event), Sort.HAPPENED, event)
+
+    def _begun(self, key: str, event: dict[str, Any], *, step: bool = False) -> Iterator[News]:
+        unit = event.get("UNIT")
+        known = self.open.get(key)
+        found = known or Condition(since_s=event["at_s"], last_s=event["at_s"])
+        another = bool(unit) and unit not in found.units
+        if another:
+            found.units.append(str(unit))
+        found.last_s = max(found.last_s, event["at_s"])
+        self.open[key] = found
+        fresh = known is None or step or another
+        yield news(key, Sort.BEGINS if fresh else Sort.LASTS, event)
+
+    def _ended(self, key: str, event: dict[str, Any]) -> Iterator[News]:
+        if self.open.pop(key, None):
+            yield news(key, Sort.ENDS, event)
+
+
+def matter(event: dict[str, Any]) -> str:
+    """What an event is about that stands for itself."""
+    about = (event.get(name) for name in ("kind", "TO", "UNIT", "UNIT_STATE", "VERB"))
+    return ":".join(str(word) for word in about if word)
+
+
+def news(key: str, sort: Sort, event: dict[str, Any]) -> News:
+    level = LEVELS.get(str(event.get("level")), logging.WARNING)
+    sentence = str(event.get("what", ""))
+    return News(key=key, sort=sort, level=level, at_s=float(event["at_s"]), sentence=sentence)
