@@ -6,29 +6,58 @@ Exit codes: 0 fine, 1 trouble, 2 wrong use, 3 not running or stale, 78 bad confi
 """
 
 import argparse
+import errno
+import io
 import os
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import TextIO
 
 from failover_monitor import __version__
 from failover_monitor.files import Paths
 
 PATHS = Paths()
+INTERRUPTED = 130  # as a shell has it after Ctrl-C
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; gives the exit status."""
+    furnish_streams()
     options = parser().parse_args(arguments)
     module, _, name = options.command.partition(":")
-    command = getattr(import_module(f"failover_monitor.{module}"), name)
     try:
+        command = getattr(import_module(f"failover_monitor.{module}"), name)
         status: int = command(options)
         sys.stdout.flush()  # here, where a reader that has gone is no traceback
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence(sys.stdout)
+        return 1
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        silence(sys.stdout)
+        print(f"cannot write the answer: {error.strerror}", file=sys.stderr)
         return 1
     return status
+
+
+def furnish_streams() -> None:
+    """Whatever the caller has closed, and whatever its locale: what is printed is no traceback."""
+    for name, descriptor in (("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:  # closed; a file opened later must not get its number
+            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+            setattr(sys, name, os.fdopen(descriptor, "w", closefd=False))
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def silence(stream: TextIO) -> None:
+    """Nothing more is said there, not even when the interpreter flushes it at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def parser() -> argparse.ArgumentParser:
@@ -59,6 +88,12 @@ def parser() -> argparse.ArgumentParser:
     status = commands.add_parser("status", parents=[config], help="how things stand")
     status.add_argument("--json", action="store_true")
     status.set_defaults(command="console.status:status")
+
+    doctor = commands.add_parser(
+        "doctor", parents=[config], help="would a failover work right now?"
+    )
+    doctor.add_argument("--json", action="store_true")
+    doctor.set_defaults(command="console.doctor:doctor")
 
     explain = commands.add_parser("explain", parents=[config], help="print the decision table")
     explain.add_argument("--mermaid", action="store_true", help="as a diagram")

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from failover_monitor.leases import KINDS, Ask, Keeper, Reply
-from failover_monitor.leases.etcd import ANSWER_BYTES, EtcdLease, Member
+from failover_monitor.leases.etcd import ANSWER_BYTES, EtcdLease, Member, session_for
 from failover_monitor.leases.keeper import Wish
 from failover_monitor.model import RHO, LeasePolicy, Outcome
 from tests.etcd import Client, Cluster, Tls, etcd, gateway, key, until
@@ -591,7 +591,7 @@ async def test_a_claim_that_was_given_up_changes_nothing_when_it_arrives_late(
 ) -> None:
     """What it compares is long past, also when the key is free again."""
     late, other = Client(calm.endpoints, "late", name="late"), Client(calm.endpoints, name="late")
-    async with late.engine._session() as session:
+    async with session_for(late.engine._policy, late.engine._limit_s) as session:
         member = Member(session, calm.endpoints[0], "late")
         look = await member.look()
         assert await member.grant(77, 10) == 10

@@ -66,6 +66,14 @@ MAY_IMPORT = {
     "console.status": "files",
     "console.control": "files console.status",
     "console.records": "files",
+    "console.doctor": "config files model console.doctor_ask console.doctor_checks"
+    " console.doctor_facts console.doctor_files console.doctor_paths",
+    "console.doctor_facts": "model",
+    "console.doctor_checks": "model units console.doctor_facts",
+    "console.doctor_paths": "model timing console.doctor_facts",
+    "console.doctor_files": "files model console.doctor_facts console.status",
+    "console.doctor_ask": "bus commands model probes timing checks.runner leases.etcd"
+    " console.doctor_checks console.doctor_facts",
 }
 PURE = {
     "model": "dataclasses enum typing",
@@ -82,6 +90,9 @@ PURE = {
     "timing": "collections.abc dataclasses math textwrap typing",
     "events": "collections.abc dataclasses enum logging",  # logging for its levels
     "units": "collections.abc os",  # os for CLD_EXITED
+    "console.doctor_facts": "collections.abc dataclasses enum typing",
+    "console.doctor_checks": "collections.abc re",
+    "console.doctor_paths": "collections.abc urllib.parse",
 }
 OUTSIDE = {  # each library has one door
     "pydantic": "config settings",
