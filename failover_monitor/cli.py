@@ -24,12 +24,8 @@ INTERRUPTED = 130  # as a shell has it after Ctrl-C
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; gives the exit status."""
     furnish_streams()
-    options = parser().parse_args(arguments)
-    module, _, name = options.command.partition(":")
     try:
-        command = getattr(import_module(f"failover_monitor.{module}"), name)
-        status: int = command(options)
-        sys.stdout.flush()  # here, where a reader that has gone is no traceback
+        return obeyed(arguments)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -41,7 +37,17 @@ def main(arguments: list[str] | None = None) -> int:
         silence(sys.stdout)
         print(f"cannot write the answer: {error.strerror}", file=sys.stderr)
         return 1
-    return status
+
+
+def obeyed(arguments: list[str] | None) -> int:
+    try:
+        options = parser().parse_args(arguments)
+        module, _, name = options.command.partition(":")
+        command = getattr(import_module(f"failover_monitor.{module}"), name)
+        status: int = command(options)
+        return status
+    finally:
+        sys.stdout.flush()  # here, where a reader that has gone is no traceback; also of --help
 
 
 def furnish_streams() -> None:

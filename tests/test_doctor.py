@@ -288,7 +288,7 @@ CASES = [
     Case(c.phase_is_known, healthy(**status(verdict="unknown")), WARNING, "no verdict", "wait"),
     Case(c.nothing_is_held, healthy(), OK, "nobody holds"),
     Case(c.nothing_is_held, healthy(**status(flapping=True)), FAILURE, "too many", "ack"),
-    Case(c.nothing_is_held, healthy(**status(pause={"why": "x"})), FAILURE, "pause", "resume"),
+    Case(c.nothing_is_held, healthy(**status(paused={"why": "x"})), FAILURE, "pause", "resume"),
     Case(c.attention_is_paid, healthy(**status(attention=["odd"])), WARNING, "odd", "status"),
     Case(c.systemd_is_well, healthy(), OK, "runs"),
     Case(
@@ -690,7 +690,7 @@ def test_a_status_of_another_version_is_understood_as_far_as_it_goes() -> None:
     documents: tuple[dict[str, Any], ...] = (
         {},
         {"at_s": 1},
-        {"attention": None, "phase": 7, "verdict": [], "pause": 0},
+        {"attention": None, "phase": 7, "verdict": [], "paused": 0},
     )
     for document in documents:
         facts = healthy(monitor=replace(MONITOR, status=document))

@@ -46,7 +46,9 @@ def left_request(path: Path, what: str) -> int:
     try:
         replace_file(path, f"{os.environ.get('SUDO_USER', 'root')}\n")
     except OSError as error:
-        print(f"cannot {what}: {error.filename}: {error.strerror}", file=sys.stderr)
+        hint = "\nhint: only root may ask; use sudo" if isinstance(error, PermissionError) else ""
+        where = f"{error.filename}: " if error.filename else f"{path}: "
+        print(f"cannot {what}: {where}{error.strerror}{hint}", file=sys.stderr)
         return 1
     print("asked for; watch it with: failover-monitor status")
     return 0

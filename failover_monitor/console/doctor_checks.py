@@ -107,7 +107,7 @@ def nothing_is_held(facts: Facts) -> Iterator[Finding]:
     if facts.monitor is None or not facts.monitor.running:
         return
     status = facts.status
-    pause = status.get("pause") or status.get("paused")
+    pause = status.get("paused")
     if status.get("flapping"):
         what = "no takeover will happen: there were too many of them"
         yield failure("held", what, "find out why the primary comes and goes; failover-monitor ack")

@@ -9,13 +9,19 @@ from typing import Any
 from failover_monitor.files import Paths, locked
 
 NOT_RUNNING = 3
+# What every version has written; what came later has a default where it is read.
+KEYS = frozenset(
+    {"at", "at_s", "stale_after_s", "phase", "phase_since", "verdict", "verdict_since", "why"}
+    | {"state", "attention", "quiet_references", "next_check_s", "primary", "references", "units"}
+)
 
 
 def read_status(paths: Paths) -> dict[str, Any] | None:
+    """What the monitor wrote last; None where there is nothing that can be understood."""
     try:
         document: dict[str, Any] = json.loads(paths.status.read_text())
-        return document if document["at_s"] >= 0 else None
-    except (OSError, ValueError, TypeError, KeyError):
+        return document if document["at_s"] >= 0 and document.keys() >= KEYS else None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 
 
