@@ -111,10 +111,11 @@ def look_at_monitor(paths: Paths) -> MonitorSeen:
 def lock_holder(path: Path) -> int | None:
     """The process that holds the lock, as proc_locks(5) tells it."""
     with suppress(OSError, ValueError):
-        inode = path.stat().st_ino
+        found = path.stat()
+        major, minor = os.major(found.st_dev), os.minor(found.st_dev)
         for line in Path("/proc/locks").read_text().splitlines():
             words = line.split()
-            if words[1] == "FLOCK" and words[5].rpartition(":")[2] == str(inode):
+            if words[1] == "FLOCK" and words[5] == f"{major:02x}:{minor:02x}:{found.st_ino}":
                 return int(words[4])
     return None
 
