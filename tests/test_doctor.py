@@ -685,6 +685,24 @@ def test_what_was_not_seen_is_no_finding(check: Callable[[Facts], Iterable[Findi
         assert found == []
 
 
+@pytest.mark.parametrize("changes", [{"running": False}, {"age_s": 46.0}, {"status": None}])
+def test_what_the_monitor_said_once_is_no_finding(changes: dict[str, Any]) -> None:
+    """Its phase, its verdict and what it holds are told only while it is fresh."""
+    old = healthy(monitor=replace(MONITOR, **changes))
+    assert not old.fresh
+    assert not old.serving
+    for check in (c.phase_is_known, c.nothing_is_held, c.attention_is_paid):
+        assert list(check(old)) == []
+        assert list(check(healthy(**status(attention=["odd"]))))
+    assert [f.level for f in p.primary_answers(with_silence(old))] == [FAILURE]
+
+
+def with_silence(facts: Facts) -> Facts:
+    """The primary has fallen silent."""
+    facts.echoes = EchoesSeen(impossible="", paths=paths(PRIMARY, **LOST))
+    return facts
+
+
 def test_a_status_of_another_version_is_understood_as_far_as_it_goes() -> None:
     """Keys that are missing, or of another shape, are no traceback."""
     documents: tuple[dict[str, Any], ...] = (

@@ -54,8 +54,7 @@ def monitor_runs(facts: Facts) -> Iterator[Finding]:
         what = "holds its lock, and has left no status that can be read"
         yield failure(MONITOR, what, "journalctl -u failover-monitor -n 50")
         return
-    stale_after_s = seen.status.get("stale_after_s")
-    if not isinstance(stale_after_s, int | float) or not 0 <= seen.age_s <= stale_after_s:
+    if not facts.fresh:
         what = f"is stale: it last wrote {seen.age_s:.0f} s ago"
         yield failure(MONITOR, what, "systemctl restart failover-monitor; the services stay")
         return
@@ -104,7 +103,7 @@ def monitor_has_its_capability(facts: Facts) -> Iterator[Finding]:
 
 def nothing_is_held(facts: Facts) -> Iterator[Finding]:
     """What an operator, or too many takeovers, have forbidden."""
-    if facts.monitor is None or not facts.monitor.running:
+    if not facts.fresh:
         return
     status = facts.status
     pause = status.get("paused")
@@ -120,7 +119,7 @@ def nothing_is_held(facts: Facts) -> Iterator[Finding]:
 
 
 def attention_is_paid(facts: Facts) -> Iterator[Finding]:
-    if facts.monitor is None or not facts.monitor.running:
+    if not facts.fresh:
         return
     told = facts.status.get("attention")
     for words in told if isinstance(told, list) else ():
@@ -128,7 +127,7 @@ def attention_is_paid(facts: Facts) -> Iterator[Finding]:
 
 
 def phase_is_known(facts: Facts) -> Iterator[Finding]:
-    if facts.monitor is None or not facts.monitor.running or not facts.status:
+    if not facts.fresh:
         return
     phase, verdict = facts.status.get("phase"), facts.status.get("verdict")
     if verdict == "unknown":
@@ -285,7 +284,7 @@ def units_rest(facts: Facts) -> Iterator[Finding]:
             yield warning(name, f"ended badly the last time: {why}", hint)
         elif facts.guarded or facts.serving or state not in RUNS:
             yield ok(name, f"is {state}")
-        elif facts.monitor and facts.monitor.running and facts.status.get("verdict") == "up":
+        elif facts.fresh and facts.status.get("verdict") == "up":
             what = "runs here while the primary answers: possibly two active"
             yield failure(name, what, f"systemctl stop {name}, here or there")
         else:

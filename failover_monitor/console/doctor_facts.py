@@ -174,7 +174,14 @@ class Facts:
         return (self.monitor.status if self.monitor else None) or {}
 
     @property
+    def fresh(self) -> bool:
+        """What the monitor wrote down is about now."""
+        if self.monitor is None or not self.monitor.running:
+            return False
+        limit_s = self.status.get("stale_after_s")
+        return isinstance(limit_s, int | float) and 0 <= self.monitor.age_s <= limit_s
+
+    @property
     def serving(self) -> bool:
         """A takeover is under way, or over: that the primary is silent is no news."""
-        watched = self.monitor is not None and self.monitor.running
-        return watched and self.status.get("phase") in WITHOUT_PRIMARY
+        return self.fresh and self.status.get("phase") in WITHOUT_PRIMARY

@@ -186,7 +186,7 @@ def enforcement_is_prepared(facts: Facts) -> Iterator[Finding]:
 
 def gate_follows_the_guard(facts: Facts) -> Iterator[Finding]:
     """On a guarded primary services start only where the permit is."""
-    if facts.files is None or not facts.guarded or not facts.monitor or not facts.monitor.running:
+    if facts.files is None or not facts.guarded or not facts.fresh:
         return
     phase = facts.status.get("phase")
     if phase == "serving" and not facts.files.permit:
