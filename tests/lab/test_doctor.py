@@ -54,6 +54,8 @@ def bad(findings: list[dict[str, str]]) -> list[dict[str, str]]:
 def test_a_freshly_installed_standby_is_all_well(make_pair: MakePair) -> None:
     """Not one warning, exit 0; and the monitor beside it has noticed nothing."""
     made = make_pair()
+    settled = "unknown -> standby: the primary answers"  # its history is written a moment later
+    wait_until(lambda: settled in [e["what"] for e in made.standby.events()], 5, settled)
     events = len(made.standby.events())
     code, findings = report(made.standby)
     assert (code, bad(findings)) == (0, [])
