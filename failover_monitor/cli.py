@@ -6,29 +6,64 @@ Exit codes: 0 fine, 1 trouble, 2 wrong use, 3 not running or stale, 78 bad confi
 """
 
 import argparse
+import errno
+import io
 import os
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import TextIO
 
 from failover_monitor import __version__
 from failover_monitor.files import Paths
 
 PATHS = Paths()
+INTERRUPTED = 130  # as a shell has it after Ctrl-C
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; gives the exit status."""
-    options = parser().parse_args(arguments)
-    module, _, name = options.command.partition(":")
-    command = getattr(import_module(f"failover_monitor.{module}"), name)
+    furnish_streams()
     try:
-        status: int = command(options)
-        sys.stdout.flush()  # here, where a reader that has gone is no traceback
+        return obeyed(arguments)
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence(sys.stdout)
         return 1
-    return status
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        silence(sys.stdout)
+        print(f"cannot write the answer: {error.strerror}", file=sys.stderr)
+        return 1
+
+
+def obeyed(arguments: list[str] | None) -> int:
+    try:
+        options = parser().parse_args(arguments)
+        module, _, name = options.command.partition(":")
+        command = getattr(import_module(f"failover_monitor.{module}"), name)
+        status: int = command(options)
+        return status
+    finally:
+        sys.stdout.flush()  # here, where a reader that has gone is no traceback; also of --help
+
+
+def furnish_streams() -> None:
+    """Whatever the caller has closed, and whatever its locale: what is printed is no traceback."""
+    for name, descriptor in (("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:  # closed; a file opened later must not get its number
+            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+            setattr(sys, name, os.fdopen(descriptor, "w", closefd=False))
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def silence(stream: TextIO) -> None:
+    """Nothing more is said there, not even when the interpreter flushes it at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def count(text: str) -> int:
@@ -104,6 +139,12 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("--since", default="24h", metavar="LENGTH|TIME", help="default: 24h")
     report.add_argument("--until", metavar="LENGTH|TIME", help="default: now")
     report.set_defaults(command="console.report:report")
+
+    doctor = commands.add_parser(
+        "doctor", parents=[config], help="would a failover work right now?"
+    )
+    doctor.add_argument("--json", action="store_true")
+    doctor.set_defaults(command="console.doctor:doctor")
 
     explain = commands.add_parser("explain", parents=[config], help="print the decision table")
     explain.add_argument("--mermaid", action="store_true", help="as a diagram")

@@ -208,7 +208,9 @@ def parse(
     try:
         document = jsonc.read(_json_alone(text))
     except jsonc.JsoncError as fault:
-        problem = _problem(text, fault.offset, "", fault.what, fault.right)
+        key = jsonc.key_before(text, fault.offset)
+        key = _shown_key(key) if key else ""
+        problem = _problem(text, fault.offset, key, fault.what, fault.right)
         raise ConfigError(path, [problem]) from None
     draft = _Draft(text, document)
     problems = [

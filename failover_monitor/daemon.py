@@ -60,7 +60,10 @@ def run(config_path: Path, paths: Paths, *, debug: bool = False, hands: Hands = 
     try:
         lock = take_lock(paths.lock)
     except OSError as error:
-        print(f"cannot start: {paths.lock}: {error.strerror}", file=sys.stderr)
+        hint = ""
+        if isinstance(error, PermissionError):
+            hint = "\nhint: it needs root; systemd starts it: systemctl start failover-monitor"
+        print(f"cannot start: {paths.lock}: {error.strerror}{hint}", file=sys.stderr)
         return 1
     if lock is None:
         print(f"cannot start: another monitor holds {paths.lock}", file=sys.stderr)

@@ -20,6 +20,7 @@ _TEXT_OR_COMMENT = re.compile(
     r'"(?:\\.|[^"\\\n])*"?|(?P<comment>//[^\n]*|/\*.*?\*/)|/\*.*', re.DOTALL
 )
 _NOT_NEWLINE = re.compile(r"[^\n]")
+_TEXT = re.compile(r'"(?P<text>(?:\\.|[^"\\\n])*)"?(?P<key>\s*:)?')
 
 # The parser's words, and ours: what is wrong, what would be right.
 _FAULTS = (
@@ -162,6 +163,17 @@ def _fault(error: json.JSONDecodeError, text: str) -> JsoncError:
         if error.msg.startswith(words):
             return JsoncError(offset, what, right)
     return JsoncError(offset, error.msg, "JSON")
+
+
+def key_before(text: str, offset: int) -> str:
+    """The key that stands at this place of a text that is no JSON, or else nearest before it."""
+    key = ""
+    for found in _TEXT.finditer(_blank(text)):
+        if found.start() > offset:
+            break
+        if found["key"]:
+            key = found["text"]
+    return key
 
 
 def read(text: str) -> Document:

@@ -19,7 +19,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from failover_monitor.leases import KINDS, Ask, Keeper, Reply
-from failover_monitor.leases.etcd import ANSWER_BYTES, EtcdLease, Member
+from failover_monitor.leases.etcd import (
+    ANSWER_BYTES,
+    EtcdLease,
+    Member,
+    look_around,
+    session_for,
+)
 from failover_monitor.leases.keeper import Wish
 from failover_monitor.model import RHO, LeasePolicy, Outcome
 from tests.etcd import Client, Cluster, Tls, etcd, gateway, key, until
@@ -586,12 +592,36 @@ async def test_what_an_operator_takes_away_is_noticed_at_the_next_renewal(
     assert ("another program" in again.why) is foreign
 
 
+async def test_looking_around_only_reads(cluster: Cluster) -> None:
+    """Each member answers for itself, the holder is named, and nothing is written."""
+    client = Client(cluster.endpoints, name="seen")
+    policy = client.engine._policy
+    everybody = dict.fromkeys(cluster.endpoints, "")
+    assert await look_around(policy, 5.0) == (everybody, "")
+    await client.sure(Wish.ACQUIRE)
+
+    def revision() -> int:
+        return int(gateway(cluster.endpoints[0], "maintenance/status", {})["header"]["revision"])
+
+    before = revision()
+    assert await look_around(policy, 5.0) == (everybody, policy.holder)
+    assert revision() == before
+    cluster.kill(2)
+    found, holder = await look_around(policy, 5.0)
+    assert found[cluster.endpoints[2]].startswith("cannot connect: ")
+    assert holder == policy.holder
+    cluster.kill(1)  # no majority is left, whatever the last member says
+    found, holder = await look_around(policy, 1.0)
+    assert all(found.values())
+    assert holder == ""
+
+
 async def test_a_claim_that_was_given_up_changes_nothing_when_it_arrives_late(
     calm: Cluster,
 ) -> None:
     """What it compares is long past, also when the key is free again."""
     late, other = Client(calm.endpoints, "late", name="late"), Client(calm.endpoints, name="late")
-    async with late.engine._session() as session:
+    async with session_for(late.engine._policy, late.engine._limit_s) as session:
         member = Member(session, calm.endpoints[0], "late")
         look = await member.look()
         assert await member.grant(77, 10) == 10

@@ -102,6 +102,14 @@ MAY_IMPORT = {
     "agent.metrics": "agent.conditions files model",
     "agent.service": "agent agent.conditions agent.courier agent.follow agent.metrics"
     " agent.outbox files",
+    "console.doctor": "config files model console.doctor_ask console.doctor_checks"
+    " console.doctor_facts console.doctor_files console.doctor_paths",
+    "console.doctor_facts": "model",
+    "console.doctor_checks": "model units console.doctor_facts",
+    "console.doctor_paths": "model timing console.doctor_facts",
+    "console.doctor_files": "files model console.doctor_facts console.status",
+    "console.doctor_ask": "bus commands model probes timing checks.runner leases.etcd"
+    " console.doctor_checks console.doctor_facts",
 }
 PURE = {
     "model": "dataclasses enum typing",
@@ -123,6 +131,9 @@ PURE = {
     "units": "collections.abc os",  # os for CLD_EXITED
     "agent.conditions": "collections.abc dataclasses enum logging typing",
     "agent.outbox": "dataclasses typing",
+    "console.doctor_facts": "collections.abc dataclasses enum typing",
+    "console.doctor_checks": "collections.abc re",
+    "console.doctor_paths": "collections.abc urllib.parse",
 }
 OUTSIDE = {  # each library has one door
     "pydantic": "config settings",

@@ -114,7 +114,7 @@ def read_status(paths: Paths) -> dict[str, Any] | None:
     try:
         document: dict[str, Any] = json.loads(paths.status.read_text())
         return document if document["at_s"] >= 0 and document.keys() >= KEYS else None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 
 

@@ -130,7 +130,7 @@ class EtcdLease:
         verb: Callable[[Member, Ask], Awaitable[Reply]] = verbs[ask.verb]
         end_s = asyncio.get_running_loop().time() + self._limit_s
         troubles = []
-        async with self._session() as session:
+        async with session_for(self._policy, self._limit_s) as session:
             for number, endpoint in enumerate(list(self._endpoints)):
                 left_s = end_s - asyncio.get_running_loop().time()
                 member = Member(session, endpoint, self._policy.name)
@@ -146,18 +146,6 @@ class EtcdLease:
                     self._endpoints.insert(0, endpoint)
                     return reply
         return Reply(ask.number, Outcome.UNKNOWN, why="; ".join(troubles))
-
-    def _session(self) -> ClientSession:
-        tls: ssl.SSLContext | bool = True
-        if self._policy.ca or self._policy.cert:
-            tls = ssl.create_default_context(cafile=self._policy.ca or None)
-            if self._policy.cert:
-                tls.load_cert_chain(self._policy.cert, self._policy.key or None)
-        return ClientSession(
-            connector=TCPConnector(ssl=tls, limit=1),
-            timeout=ClientTimeout(total=self._limit_s),
-            auto_decompress=False,
-        )
 
     async def _acquire(self, member: "Member", ask: Ask) -> Reply:
         look = await member.look()
@@ -221,6 +209,38 @@ class EtcdLease:
         else:
             why = "another process of this host took it"
         return Reply(ask.number, Outcome.FAIL, holder, why=why)
+
+
+def session_for(policy: LeasePolicy, limit_s: float) -> ClientSession:
+    """Connections as the policy wants them.  Raises OSError when a file for TLS is no use."""
+    tls: ssl.SSLContext | bool = True
+    if policy.ca or policy.cert:
+        tls = ssl.create_default_context(cafile=policy.ca or None)
+        if policy.cert:
+            tls.load_cert_chain(policy.cert, policy.key or None)
+    return ClientSession(
+        connector=TCPConnector(ssl=tls, limit=1),
+        timeout=ClientTimeout(total=limit_s),
+        auto_decompress=False,
+    )
+
+
+async def look_around(policy: LeasePolicy, limit_s: float) -> tuple[dict[str, str], str]:
+    """Only read: by endpoint why it did not answer ("" = it did), and who holds the lease."""
+
+    async def ask(endpoint: str) -> tuple[str, str]:
+        try:
+            async with session_for(policy, limit_s) as session:
+                look = await Member(session, endpoint.rstrip("/"), policy.name).look()
+        except TimeoutError:
+            return f"no answer within {limit_s:g} s", ""
+        except (EtcdError, ClientError, OSError) as error:
+            return _reason(error), ""
+        return "", look.holder.says("holder")
+
+    told = await asyncio.gather(*(ask(endpoint) for endpoint in policy.endpoints))
+    troubles = {name: why for name, (why, _) in zip(policy.endpoints, told, strict=True)}
+    return troubles, next((holder for _, holder in told if holder), "")
 
 
 class Member:
