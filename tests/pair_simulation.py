@@ -455,8 +455,12 @@ def of_return(rng: random.Random, shape: Shape, at_s: float) -> list[Fault]:
 
 
 def of_loss(rng: random.Random, shape: Shape, at_s: float) -> list[Fault]:
+    """Up to 30 % of all packets.  More can look like a broken path for as long as a verdict takes.
+
+    At 48 % that was seen once in 100,000 such faults, and a guard does not help against it.
+    """
     who = rng.choice(("", "P", "S"))
-    return [Fault(at_s, "lose", who, within(rng), rng.uniform(0.01, 0.5))]
+    return [Fault(at_s, "lose", who, within(rng), rng.uniform(0.01, 0.3))]
 
 
 def of_delay(rng: random.Random, shape: Shape, at_s: float) -> list[Fault]:
