@@ -14,6 +14,7 @@ from tests.pages import TYPED, Step, missing, play, steps
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 CALL = re.compile(r"^(?:\w+# )?(?:sudo )?(failover-monitor [a-z][^|>;&#\n]*)", re.MULTILINE)
+INLINE = re.compile(r"`(failover-monitor [a-z][^`]*)`")
 FENCE = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 PAGE = """\
@@ -149,7 +150,9 @@ def test_the_files_on_the_page_of_commands_are_the_programs() -> None:
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_command_on_a_page_can_be_parsed(path: Path) -> None:
     """Sub-commands and options exist, with the arguments that the page gives them."""
-    for block in FENCE.findall(path.read_text()):
-        for call in CALL.findall(block.replace("\\\n", " ")):
-            words = shlex.split(call)[1:]
-            assert parser().parse_args(words), call
+    text = path.read_text()
+    calls = INLINE.findall(FENCE.sub("", text))
+    for block in FENCE.findall(text):
+        calls += CALL.findall(block.replace("\\\n", " "))
+    for call in calls:
+        assert parser().parse_args(shlex.split(call)[1:]), call
