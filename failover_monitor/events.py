@@ -168,8 +168,8 @@ def in_numbers(check: Judged, now_s: float) -> dict[str, object]:
     }
 
 
-def of_told(told: Told, *, near_miss_s: float, blind: bool, numbers: Mapping[str, str]) -> Event:
-    """The detector's notice as an event; a suspicion longer than `near_miss_s` is told at INFO.
+def of_told(told: Told, *, verdict_s: float, blind: bool, numbers: Mapping[str, str]) -> Event:
+    """The detector's notice as an event; a suspicion that was near `verdict_s` is told at INFO.
 
     `blind`: too few references answer for any takeover.  `numbers`: from the `Trail`.
     """
@@ -182,7 +182,7 @@ def of_told(told: Told, *, near_miss_s: float, blind: bool, numbers: Mapping[str
             sentence += "; as it is no takeover can happen"
         return Event(Kind.REFERENCE, WARNING, sentence, fields)
     kind, level, words = LEVELS[told.notice]
-    if told.notice is Notice.CLEARED and told.gap_s > near_miss_s:
+    if told.notice is Notice.CLEARED and verdict_s / 2 < told.gap_s < verdict_s:
         level, words = INFO, "near miss"
     if told.subject == Verdict.UP:
         level = INFO
