@@ -484,8 +484,8 @@ class Monitor:
         blind = answering < self.policy.references_required and self.policy.role is Role.STANDBY
         for notice in told:
             self.status.told(notice)
-            near_miss_s = self.policy.verdict_s / 2
             numbers = self._trail.numbers(notice, self._turned_s)
+            near_miss_s = INF if self._trail.judged else self.policy.verdict_s / 2
             event = events.of_told(notice, near_miss_s=near_miss_s, blind=blind, numbers=numbers)
             self._tell(event)
             if event.level > events.DEBUG:
