@@ -132,14 +132,17 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument("--watch", action="store_true", help="draw it each second, until Ctrl-C")
     status.set_defaults(command="console.status:status")
 
-    report = commands.add_parser(
-        "report", parents=[config], help="a page for a post-mortem: timeline, plots, events"
-    )
-    report.add_argument("--html", required=True, metavar="FILE", help="- for standard output")
-    report.add_argument("--since", default="24h", metavar="LENGTH|TIME", help="default: 24h")
-    report.add_argument("--until", metavar="LENGTH|TIME", help="default: now")
-    report.set_defaults(command="console.report:report")
+    add_readers(commands, config)
+    add_rehearsals(commands, config)
+    add_orders(commands, config)
+    add_agent(commands, config)
+    return top
 
+
+def add_rehearsals(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", config: argparse.ArgumentParser
+) -> None:
+    """What tells beforehand how it would go."""
     doctor = commands.add_parser(
         "doctor", parents=[config], help="would a failover work right now?"
     )
@@ -164,11 +167,6 @@ def parser() -> argparse.ArgumentParser:
     simulate.add_argument("--list", action="store_true", help="the shipped scenarios")
     simulate.add_argument("--json", action="store_true")
     simulate.set_defaults(command="console.simulate:simulate")
-
-    add_orders(commands, config)
-    add_agent(commands, config)
-    add_readers(commands, config)
-    return top
 
 
 def add_orders(
@@ -233,6 +231,14 @@ def add_readers(
     picture = commands.add_parser("picture", parents=[config], help="the last hour, drawn")
     picture.add_argument("--hours", type=float, default=1.0, metavar="H", help="default: 1")
     picture.set_defaults(command="console.picture:picture")
+
+    report = commands.add_parser(
+        "report", parents=[config], help="a page for a post-mortem: timeline, plots, events"
+    )
+    report.add_argument("--html", required=True, metavar="FILE", help="- for standard output")
+    report.add_argument("--since", default="24h", metavar="LENGTH|TIME", help="default: 24h")
+    report.add_argument("--until", metavar="LENGTH|TIME", help="default: now")
+    report.set_defaults(command="console.report:report")
 
     recommend = commands.add_parser(
         "recommend", parents=[config], help="which retry_interval would have been safe"

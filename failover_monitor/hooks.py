@@ -6,7 +6,7 @@ still running then is ended, and run again afterwards.
 
 A hook is a transient unit of systemd's (`systemd-run`), not a child of ours: it runs outside of our
 sandbox, as it does when it is tried by hand, with a cgroup of its own, so that nothing that it
-leaves behind survives it, whatever becomes of this process.  docs/decisions/0008-hooks.md.
+leaves behind survives it, whatever becomes of this process.  docs/decisions/0009-hooks.md.
 """
 
 import asyncio

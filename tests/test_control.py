@@ -20,6 +20,7 @@ import pytest
 import failover_monitor
 from failover_monitor import cli
 from failover_monitor.console import control
+from failover_monitor.console.status import KEYS
 from failover_monitor.files import Paths, take_lock
 from failover_monitor.orders import read_pause, read_request
 
@@ -62,6 +63,7 @@ class Standin:
             "request": None,
             "stale_after_s": 45.0,
         } | document
+        self.document = dict.fromkeys(KEYS - {"at_s"}, "") | self.document
         self.answers: dict[str, list[dict[str, Any]]] = {}  # by order: what follows one by one
         self.dropped = ""
         self.taken: dict[str, dict[str, Any]] = {}
