@@ -125,12 +125,16 @@ class Trail:
 
     since_s: float | None = None  # the first unanswered echo, once a check that began with it ended
     suspected_s: float | None = None
+    judged: bool = False  # "down": it was no near miss, whatever ends it
     checks: tuple[Judged, ...] = ()  # the latest ones
 
     def numbers(self, told: Told, now_s: float) -> dict[str, str]:
         """Take a notice; gives the fields that its event should have.  Times count back from it."""
         if told.notice is Notice.SUSPECT:
             self._begin(now_s)
+            self.judged = False
+        elif told.notice is Notice.VERDICT and told.subject == Verdict.DOWN:
+            self.judged = True
         elif told.check:
             self.since_s = told.check.began_s if self.since_s is None else self.since_s
             self.checks = (*self.checks, told.check)[-CHECKS_KEPT:]
@@ -168,8 +172,8 @@ def in_numbers(check: Judged, now_s: float) -> dict[str, object]:
     }
 
 
-def of_told(told: Told, *, verdict_s: float, blind: bool, numbers: Mapping[str, str]) -> Event:
-    """The detector's notice as an event; a suspicion that was near `verdict_s` is told at INFO.
+def of_told(told: Told, *, near_miss_s: float, blind: bool, numbers: Mapping[str, str]) -> Event:
+    """The detector's notice as an event; a suspicion longer than `near_miss_s` is told at INFO.
 
     `blind`: too few references answer for any takeover.  `numbers`: from the `Trail`.
     """
@@ -182,7 +186,7 @@ def of_told(told: Told, *, verdict_s: float, blind: bool, numbers: Mapping[str, 
             sentence += "; as it is no takeover can happen"
         return Event(Kind.REFERENCE, WARNING, sentence, fields)
     kind, level, words = LEVELS[told.notice]
-    if told.notice is Notice.CLEARED and verdict_s / 2 < told.gap_s < verdict_s:
+    if told.notice is Notice.CLEARED and told.gap_s > near_miss_s:
         level, words = INFO, "near miss"
     if told.subject == Verdict.UP:
         level = INFO
@@ -368,7 +372,7 @@ def of_waiting(facts: Facts, lease_why: str) -> Iterator[Found]:
         )
         yield Kind.FLAPPING, CRITICAL, f"no takeover: {sentence}" if down else sentence
     waits_long = seen.now_s - state.since_s >= SOON_S
-    if state.phase is Phase.CLAIM and waits_long:
+    if state.phase is Phase.CLAIM and waits_long and not seen.host_stopping:
         fence = seen.fence
         waits = [f"lease: {lease_why}"] if seen.now_s >= seen.serve_until_s else []
         if policy.fence and not state.fenced and not waits:

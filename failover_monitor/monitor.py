@@ -485,8 +485,8 @@ class Monitor:
         for notice in told:
             self.status.told(notice)
             numbers = self._trail.numbers(notice, self._turned_s)
-            verdict_s = self.policy.verdict_s
-            event = events.of_told(notice, verdict_s=verdict_s, blind=blind, numbers=numbers)
+            near_miss_s = INF if self._trail.judged else self.policy.verdict_s / 2
+            event = events.of_told(notice, near_miss_s=near_miss_s, blind=blind, numbers=numbers)
             self._tell(event)
             if event.level > events.DEBUG:
                 self._status_due_s = 0.0

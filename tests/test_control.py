@@ -178,7 +178,7 @@ def test_a_span_is_what_systemd_would_read(text: str, length_s: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "0", "-5m", "5 lightyears", "h", "30d 1s", "m30", "nan", "1e9"]
+    "text", ["", "0", "2H", "-5m", "5 lightyears", "h", "30d 1s", "m30", "nan", "1e9"]
 )
 def test_a_span_that_is_none_is_wrong_use(paths: Paths, capsys: Told, text: str) -> None:
     """Nothing is written."""

@@ -674,7 +674,9 @@ def test_a_period_that_cannot_be_is_wrong_use(
     assert not file.exists()
 
 
-@pytest.mark.parametrize("words", ["24h", "1.5d", "90m", "2026-11-21", "2026-11-21T10:00:00+01:00"])
+@pytest.mark.parametrize(
+    "words", ["24h", "1.5d", "90m", "1d 12h", "2026-11-21", "20261121", "2026-11-21T10:00:00+01:00"]
+)
 def test_lengths_and_times_are_understood(words: str) -> None:
     """A length before the end, or a time in ISO 8601."""
     now_s = time.mktime((2026, 11, 22, 0, 0, 0, 0, 0, -1))
@@ -682,7 +684,9 @@ def test_lengths_and_times_are_understood(words: str) -> None:
         "24h": now_s - DAY_S,
         "1.5d": now_s - 1.5 * DAY_S,
         "90m": now_s - 5400,
+        "1d 12h": now_s - 1.5 * DAY_S,
         "2026-11-21": now_s - DAY_S,
+        "20261121": now_s - DAY_S,
         "2026-11-21T10:00:00+01:00": 1_795_251_600.0,
     }
     assert report.moment_s(words, now_s) == expected[words]

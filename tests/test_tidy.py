@@ -70,7 +70,7 @@ MAY_IMPORT = {
     "console": "",
     "console.check": "config decision model ownership timing",
     "console.status": "files",
-    "console.control": "files orders systemd console.status",
+    "console.control": "files orders systemd console.lines console.status",
     "console.records": "files",
     "console.simulate": "config model rehearsal.moves rehearsal.outcome rehearsal.script"
     " rehearsal.story",
@@ -89,8 +89,8 @@ MAY_IMPORT = {
     "console.story": "console.records",
     "console.plots": "console.story",
     "console.prose": "console.story model",
-    "console.report": "__init__ config console.plots console.prose console.records console.story"
-    " files model timing",
+    "console.report": "__init__ config console.lines console.plots console.prose console.records"
+    " console.story files model timing",
     "console.agent": "config settings agent.service agent.notify agent.words",
     "agent": "",
     "agent.follow": "",
@@ -105,7 +105,7 @@ MAY_IMPORT = {
     "console.doctor": "config files model console.doctor_ask console.doctor_checks"
     " console.doctor_facts console.doctor_files console.doctor_paths",
     "console.doctor_facts": "model",
-    "console.doctor_checks": "model units console.doctor_facts",
+    "console.doctor_checks": "model units console.doctor_facts console.lines",
     "console.doctor_paths": "model timing console.doctor_facts",
     "console.doctor_files": "files model console.doctor_facts console.status",
     "console.doctor_ask": "bus commands model probes timing checks.runner leases.etcd"

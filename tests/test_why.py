@@ -16,7 +16,7 @@ import pytest
 from failover_monitor import cli
 from failover_monitor.console import records
 from failover_monitor.console.why import decisions, end_of
-from failover_monitor.events import CHECKS_KEPT
+from failover_monitor.events import CHECKS_KEPT, Kind
 from failover_monitor.files import Paths, take_lock
 from failover_monitor.machine import TABLE
 from failover_monitor.model import Failback, FencePolicy, Policy, Role, ServiceCheck
@@ -39,6 +39,7 @@ from tests.recorded import (
 from tests.world import World, policy_of
 
 FINE, TROUBLE, WRONG_USE = 0, 1, 2
+STANDBY = "198.51.100.3"
 SHIPPED = policy_of(interval_s=3.0, retry_interval_s=1.5)
 
 
@@ -393,6 +394,24 @@ def test_a_silence_that_was_judged_is_no_near_miss(asked: Any) -> None:
     world.run_until(60)
     held = in_json(asked, world)["held_since"]
     assert [event["kind"] for event in held] == ["paused"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "who"),
+    [
+        (policy_of(interval_s=3.0, retry_interval_s=1.5, takeover_delay_s=60.0), (PRIMARY,)),
+        (policy_of(role=Role.PRIMARY, primary=(), standby=(STANDBY,)), (GATEWAY, STANDBY)),
+    ],
+    ids=["standby", "guard"],
+)
+def test_a_silence_that_became_a_verdict_is_no_near_miss(
+    policy: Policy, who: tuple[str, ...]
+) -> None:
+    """Nothing was missed: the verdict came, and was right, on the standby as on the guard."""
+    world = story(policy, (10, silent(*who)), (40, back(*who)), end_s=60)
+    told = [event for _, event in world.recorder.told]
+    assert [e.fields["SUBJECT"] for e in told if e.kind is Kind.VERDICT] == ["up", "down", "up"]
+    assert [e.sentence for e in told if "near miss" in e.sentence] == []
 
 
 def test_dropped_evidence_is_told_with_what_was_dropped(asked: Any) -> None:

@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from failover_monitor.console import lines
 from failover_monitor.console.status import NOT_RUNNING, read_status
 from failover_monitor.files import Paths, locked, replace_file
 from failover_monitor.orders import LONGEST_S, Order
@@ -26,14 +27,6 @@ FOLLOW_S = 120.0  # how long the progress of a takeover or failback is told
 LOOK_S = 0.1  # between two looks at status.json
 NOBODY = 2**32 - 1  # the login user of what no login has started
 STANDS_IN = ("takeover", "active")
-SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)\s*")
-UNITS_S = {  # as systemd.time(7) has them
-    1: ("", "s", "sec", "second", "seconds"),
-    60: ("m", "min", "minute", "minutes"),
-    3600: ("h", "hr", "hour", "hours"),
-    86400: ("d", "day", "days"),
-    604800: ("w", "week", "weeks"),
-}
 
 
 class RefusedError(Exception):
@@ -110,16 +103,14 @@ def who() -> str:
 
 
 def span_s(text: str) -> float:
-    """Seconds of a span as systemd writes it: "30m", "1h 30min"; a bare number is seconds."""
-    units = {name: length_s for length_s, names in UNITS_S.items() for name in names}
-    words, end, length_s = text.strip().lower(), 0, 0.0
-    while found := SPAN.match(words, end):
-        if found[2] not in units:
-            raise RefusedError(f"{text!r} is no span of time", WRONG_USE, "such as 30m, 2h, 1d")
-        length_s += float(found[1]) * units[found[2]]
-        end = found.end()
-    if end < len(words) or length_s <= 0:
-        raise RefusedError(f"{text!r} is no span of time", WRONG_USE, "such as 30m, 2h, 1d")
+    """Seconds of a span, such as "30m" or "1h 30min", that a pause may last."""
+    hint = "such as 30m, 2h, 1d"
+    try:
+        length_s = lines.span_s(text)
+    except ValueError as error:
+        raise RefusedError(str(error), WRONG_USE, hint) from None
+    if length_s <= 0:
+        raise RefusedError(f"{text!r} is no time at all", WRONG_USE, hint)
     if length_s > LONGEST_S:
         raise RefusedError(f"{text!r} is longer than {LONGEST_S / 86400:g} days", WRONG_USE)
     return length_s

@@ -4,9 +4,9 @@ Rule: pure, and one question in each function.  A function that has not been giv
 says nothing: that it could not be seen has been said already.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 
+from failover_monitor.console import lines
 from failover_monitor.console.doctor_facts import (
     Facts,
     Finding,
@@ -23,17 +23,6 @@ FULL_BYTES, TIGHT_BYTES = 1 << 20, 16 << 20  # of a file system: no room, little
 LOG_BYTES = 200 << 20  # a log this long is not rotated
 BOOT_STATES = frozenset({"enabled", "enabled-runtime"})
 SHIPPED_LOGROTATE = "run install.sh again"
-SPAN_S = {  # systemd.time(7)
-    "us": 1e-6,
-    "ms": 1e-3,
-    "s": 1.0,
-    "min": 60.0,
-    "h": 3600.0,
-    "d": 86_400.0,
-    "w": 604_800.0,
-    "month": 2_629_800.0,
-    "y": 31_557_600.0,
-}
 RELOAD = "systemctl reload failover-monitor"
 START = "systemctl start failover-monitor; then failover-monitor status"
 MONITOR = "monitor"
@@ -357,13 +346,13 @@ def exists(facts: Facts, name: str) -> bool:
 
 
 def span_s(text: str) -> float | None:
-    """A span of time as systemd prints it, in seconds; None: it is none."""
+    """A limit as systemd prints it, in seconds; None: it is none."""
     if text == "infinity":
         return float("inf")
-    parts = re.findall(r"(\d+(?:\.\d+)?)([a-z]+)", text)
-    if not parts or any(unit not in SPAN_S for _, unit in parts):
+    try:
+        return lines.span_s(text)
+    except ValueError:
         return None
-    return sum(float(number) * SPAN_S[unit] for number, unit in parts)
 
 
 def told(length_s: float) -> str:

@@ -13,12 +13,15 @@ from collections.abc import Iterable
 Line = tuple[tuple[str, str], ...]  # pieces of text, each with a style of rich
 
 UNITS_S = {
+    **dict.fromkeys(("us", "usec"), 1e-6),
+    **dict.fromkeys(("ms", "msec"), 1e-3),
     **dict.fromkeys(("s", "sec", "second", "seconds", ""), 1.0),
     **dict.fromkeys(("m", "min", "minute", "minutes"), 60.0),
     **dict.fromkeys(("h", "hr", "hour", "hours"), 3600.0),
     **dict.fromkeys(("d", "day", "days"), 86_400.0),
     **dict.fromkeys(("w", "week", "weeks"), 604_800.0),
-}  # systemd.time(7), as far as anybody looks back
+}  # systemd.time(7), as far as anybody looks back or ahead
+PART = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)\s*")
 STYLES = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red"}
 
 
@@ -67,10 +70,9 @@ def iso(at_s: float) -> str:
 
 
 def span_s(text: str) -> float:
-    """Seconds of a span such as "30m", "2h 30min", "7d" or "90".  Raises ValueError."""
-    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([a-z]*)\s*", text)
-    read = re.sub(r"(\d+(?:\.\d+)?)\s*([a-z]*)\s*", "", text.strip())
-    if not parts or read or any(unit not in UNITS_S for _, unit in parts):
+    """Seconds of a span as systemd has it: "30m", "2h 30min", "7d" or "90".  Raises ValueError."""
+    parts, unread = PART.findall(text), PART.sub("", text.strip())
+    if not parts or unread or any(unit not in UNITS_S for _, unit in parts):
         raise ValueError(f"{text!r} is no span of time")
     return sum(float(number) * UNITS_S[unit] for number, unit in parts)
 

@@ -9,12 +9,12 @@ import base64
 import hashlib
 import logging
 import os
-import re
 import stat
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
@@ -27,6 +27,7 @@ from markupsafe import Markup
 from failover_monitor import __version__
 from failover_monitor.config import ConfigError, load
 from failover_monitor.console import plots, records
+from failover_monitor.console.lines import span_s
 from failover_monitor.console.prose import (
     clock,
     counted,
@@ -48,8 +49,6 @@ from failover_monitor.timing import outage_survived_s
 
 HERE = Path(__file__).parent
 WRONG_USE = 2
-UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-LENGTH = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 CONTEXT_S = 86_400.0  # samples so long before the period tell its first phase
 SHORTEST_S = 1.0
 LISTED = 3000  # events in the list; with more, the least serious are left out first
@@ -166,11 +165,13 @@ def write_whole(target: Path, page: bytes) -> None:
 
 def moment_s(words: str, end_s: float) -> float:
     """A time (2026-11-21 10:00, local unless it has a zone), or a length (24h) before `end_s`."""
-    if found := LENGTH.fullmatch(words.strip()):
-        return end_s - float(found[1]) * UNITS_S[found[2]]
-    try:
+    with suppress(ValueError, OverflowError, OSError):
         return datetime.fromisoformat(words.strip()).timestamp()
-    except (ValueError, OverflowError, OSError):
+    try:
+        if words.strip().isdigit():
+            raise ValueError  # seconds, for systemd; whoever writes it here means days, or a year
+        return end_s - span_s(words)
+    except ValueError:
         msg = (
             f"'{words}' is neither a length nor a time\n"
             "hint: a length such as 90m, 24h or 7d, a time such as '2026-11-21 10:00'"
