@@ -3,13 +3,14 @@
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tests.lab import rootfs, units
 from tests.lab.hosts import Host, Lab, SystemdHost, wait_until
 from tests.lab.network import LAN
-from tests.lab.pair import APP, CONFIG, LOG, UNITS
+from tests.lab.pair import APP, CONFIG, LOG, MONITOR, UNITS
 from tests.pages import TYPED, Step, play
 from tests.recorded import BASE_S, ROLES, Minute, sample
 
@@ -58,14 +59,14 @@ OFFLINE = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/wheels"}
 Hosts = dict[str, Host]
 
 
-def people(lab: Lab) -> Hosts:
-    """A primary that serves, a bare standby, somebody's laptop with a webhook, and a gateway."""
+def people(lab: Lab, *layers: Path) -> Hosts:
+    """A primary that serves, a standby, somebody's laptop with a webhook, and a gateway."""
     app = {f"{UNITS}/{APP}": units.ENABLED}
     receiver = {"/opt/receiver.py": RECEIVER, f"{UNITS}/webhook.service": RECEIVES}
     source = {str(rootfs.CHECKOUT): "/src", str(rootfs.wheelhouse()): "/wheels"}
     gateway = lab.plain("gateway", 1)
     primary = lab.systemd("primary", 2, files=app)
-    standby = lab.systemd("standby", 3, files=app, binds=source)
+    standby = lab.systemd("standby", 3, layers=layers, files=app, binds=source)
     laptop = lab.systemd("laptop", 5, files=receiver)
     primary.systemctl("enable", "--now", APP)
     laptop.systemctl("start", "webhook.service")
@@ -85,14 +86,18 @@ def typing(hosts: Hosts) -> Callable[[Step], tuple[int, str]]:
     return run
 
 
-def install(standby: SystemdHost, page: str) -> None:
-    """The program as the page's reader has it, with a recorded week behind it."""
+def installed(lab: Lab, page: str) -> Hosts:
+    """The same, with the program as the page's reader has it, and a recorded week behind it."""
+    hosts = people(lab, rootfs.installed_tree())
+    standby = hosts["standby"]
+    assert isinstance(standby, SystemdHost)
     now_s = time.time()
     week = (sample(now_s - BASE_S - 60 * n, Minute(), ROLES) for n in range(10_000, 0, -1))
     standby.write(SAMPLES, "".join(f"{json.dumps(line)}\n" for line in week))
     standby.run("mkdir", "-p", FIGURES)
     standby.write(CONFIG, json.dumps(KEYS | MORE.get(page, {}), indent=2) + "\n", 0o600)
-    standby.run("/root/failover-monitor/install.sh", within=120, env=OFFLINE)
+    standby.systemctl("enable", "--now", MONITOR)
+    return hosts
 
 
 def test_a_new_operator_comes_from_nothing_to_the_post_mortem(lab: Lab) -> None:
@@ -113,12 +118,9 @@ def test_a_new_operator_comes_from_nothing_to_the_post_mortem(lab: Lab) -> None:
 @pytest.mark.parametrize("page", [page for page in TYPED if page != BARE])
 def test_every_command_of_a_page_works(lab: Lab, page: str) -> None:
     """As an operator who types them one after the other."""
-    hosts = people(lab)
-    standby = hosts["standby"]
-    assert isinstance(standby, SystemdHost)
-    install(standby, page)
+    hosts = installed(lab, page)
     play(rootfs.CHECKOUT / page, typing(hosts))
-    look_for_traces(standby)
+    look_for_traces(hosts["standby"])
 
 
 def look_for_traces(standby: Host) -> None:
