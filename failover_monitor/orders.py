@@ -158,7 +158,7 @@ class Orders:
             age = f"it is {wall_s - request.at_s:.0f} s old"
             self._drop(order, request, age)
             return
-        self._tell(f"{order} asked for by {request}", request.fields)
+        self._tell(f"{order} asked for by {request}", request.fields | {"ORDER": order.value})
         self.pending[order] = self._latest[order] = request
 
     def asked(self, order: Order) -> str:
@@ -203,7 +203,8 @@ class Orders:
         self.pending.pop(order, None)
         self.answer = {"order": order.value, "at_s": request.at_s, "dropped": why}
         sentence = f"the {order} that {request.by} asked for is dropped: {why}"
-        self._tell(sentence, request.fields | {"WHY": why}, calm=False)
+        fields = request.fields | {"ORDER": order.value, "WHY": why}
+        self._tell(sentence, fields, calm=False)
 
     def document(self) -> dict[str, Any]:
         """For status.json: the pause, and what became of the latest request."""
@@ -261,11 +262,13 @@ class Orders:
         """Say that it lasts: when it begins, every so often, and before it ends."""
         soon_s = end_s - SOON_OVER_S
         self._remind_s = min(now_s + REMIND_S, soon_s) if now_s < soon_s else INF
-        self._tell(f"{pause.words}; no takeover will happen", pause.request.fields, paused=True)
+        fields = pause.request.fields | {"PAUSE": "lasts"}
+        self._tell(f"{pause.words}; no takeover will happen", fields, paused=True)
 
     def _end(self, how: str, request: Request) -> None:
         self.pause, self.ended = None, True
-        self._tell(f"{how}: hands on again, after fresh checks", request.fields, paused=True)
+        fields = request.fields | {"PAUSE": "over"}
+        self._tell(f"{how}: hands on again, after fresh checks", fields, paused=True)
 
     def _tell(
         self, sentence: str, fields: dict[str, str], *, paused: bool = False, calm: bool = True
