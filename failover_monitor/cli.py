@@ -132,7 +132,7 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument("--watch", action="store_true", help="draw it each second, until Ctrl-C")
     status.set_defaults(command="console.status:status")
 
-    add_readers(commands, config)
+    add_readers(commands, [config, whose])
     add_rehearsals(commands, config)
     add_orders(commands, config)
     add_agent(commands, config)
@@ -198,12 +198,11 @@ def add_orders(
 
 
 def add_readers(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", config: argparse.ArgumentParser
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    parents: list[argparse.ArgumentParser],
 ) -> None:
-    """What reads the record of the last days."""
-    history = commands.add_parser(
-        "history", parents=[config], help="what has happened, newest last"
-    )
+    """What reads the record of the last days; `parents`: which configuration, whose record."""
+    history = commands.add_parser("history", parents=parents, help="what has happened, newest last")
     history.add_argument(
         "-n", type=count, dest="lines", metavar="N", help="the last N events; default: 20"
     )
@@ -218,7 +217,7 @@ def add_readers(
     history.set_defaults(command="console.history:history")
 
     why = commands.add_parser(
-        "why", parents=[config], help="the evidence and the row behind a decision"
+        "why", parents=parents, help="the evidence and the row behind a decision"
     )
     which = why.add_mutually_exclusive_group()
     which.add_argument(
@@ -228,12 +227,12 @@ def add_readers(
     why.add_argument("--json", action="store_true")
     why.set_defaults(command="console.why:why")
 
-    picture = commands.add_parser("picture", parents=[config], help="the last hour, drawn")
+    picture = commands.add_parser("picture", parents=parents, help="the last hour, drawn")
     picture.add_argument("--hours", type=float, default=1.0, metavar="H", help="default: 1")
     picture.set_defaults(command="console.picture:picture")
 
     report = commands.add_parser(
-        "report", parents=[config], help="a page for a post-mortem: timeline, plots, events"
+        "report", parents=parents, help="a page for a post-mortem: timeline, plots, events"
     )
     report.add_argument("--html", required=True, metavar="FILE", help="- for standard output")
     report.add_argument("--since", default="24h", metavar="LENGTH|TIME", help="default: 24h")
@@ -241,7 +240,7 @@ def add_readers(
     report.set_defaults(command="console.report:report")
 
     recommend = commands.add_parser(
-        "recommend", parents=[config], help="which retry_interval would have been safe"
+        "recommend", parents=parents, help="which retry_interval would have been safe"
     )
     recommend.add_argument("--days", type=float, default=7.0, metavar="D", help="default: 7")
     recommend.add_argument("--json", action="store_true")
