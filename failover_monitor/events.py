@@ -248,6 +248,7 @@ def of_hook(told: HookTold) -> Event:
             return Event(Kind.HOOK, INFO, f"hook {told.name} runs", fields)
         case Hooking.FAILED:
             then = "; it holds the takeover" if told.holds else ""
+            fields |= {"HOLDS": "takeover"} if told.holds else {}
             sentence = f"hook {told.name} failed: {told.why}{then}{left_out}"
             return Event(Kind.HOOK, ERROR, sentence, fields)
         case _:

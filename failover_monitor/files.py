@@ -166,7 +166,7 @@ def load_intent(paths: Paths) -> dict[str, Any] | None:
     text = read_first(paths.intent())
     try:
         intent = json.loads(text) if text else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     complete = isinstance(intent, dict) and intent.keys() >= INTENT_KEYS
     return intent if complete else None

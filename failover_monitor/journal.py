@@ -87,7 +87,7 @@ def notify(state: str) -> None:
         address = "\0" + address[1:]
     if address:
         with suppress(OSError):  # nobody listens, or its queue is full
-            _door().sendto(state.encode(), address)
+            _door().sendto(state.encode(errors="replace"), address)
 
 
 @cache

@@ -27,6 +27,7 @@ FRESH_S = 15.0  # a request older than this was left for nobody: a turn is at mo
 LONGEST_S = 30 * 86400.0  # a pause
 REMIND_S = 600.0  # a pause is told again so often
 SOON_OVER_S = 300.0  # and so long before it ends
+UNREADABLE = (ValueError, TypeError, KeyError, OverflowError, RecursionError)
 AHEAD_S = 60.0  # what was written after this turn began, or before a clock was stepped
 
 
@@ -89,14 +90,18 @@ class Pause:
         return f"paused by {self.request.by} until {self.until}: {self.request.reason}"
 
 
+def one_line(text: str) -> str:
+    """What log, journal and systemd can all take: another terminal's letters are no text here."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
 def read_request(text: str) -> Request | None:
     """What a request's file says; None: it cannot be understood."""
     try:
         found = json.loads(text)
-        request = Request(
-            by=str(found["by"]), at_s=float(found["at_s"]), reason=str(found["reason"])
-        )
-    except (ValueError, TypeError, KeyError, OverflowError):
+        by, reason = one_line(str(found["by"])), one_line(str(found["reason"]))
+        request = Request(by=by, at_s=float(found["at_s"]), reason=reason)
+    except UNREADABLE:
         return None
     return request if math.isfinite(request.at_s) and request.by else None
 
@@ -113,9 +118,9 @@ def read_pause(text: str) -> Pause | None:
             length_s=float(found["length_s"]),
             boot_id=str(found["boot_id"]),
             began_s=float(found["began_s"]),
-            until=str(found["until"]),
+            until=one_line(str(found["until"])),
         )
-    except (ValueError, TypeError, KeyError, OverflowError):
+    except UNREADABLE:
         return None
     bounded = 0 < pause.length_s <= LONGEST_S and math.isfinite(pause.began_s)
     return pause if bounded else None
@@ -158,7 +163,7 @@ class Orders:
             age = f"it is {wall_s - request.at_s:.0f} s old"
             self._drop(order, request, age)
             return
-        self._tell(f"{order} asked for by {request}", request.fields)
+        self._tell(f"{order} asked for by {request}", request.fields | {"ORDER": order.value})
         self.pending[order] = self._latest[order] = request
 
     def asked(self, order: Order) -> str:
@@ -203,7 +208,8 @@ class Orders:
         self.pending.pop(order, None)
         self.answer = {"order": order.value, "at_s": request.at_s, "dropped": why}
         sentence = f"the {order} that {request.by} asked for is dropped: {why}"
-        self._tell(sentence, request.fields | {"WHY": why}, calm=False)
+        fields = request.fields | {"ORDER": order.value, "WHY": why}
+        self._tell(sentence, fields, calm=False)
 
     def document(self) -> dict[str, Any]:
         """For status.json: the pause, and what became of the latest request."""
@@ -261,11 +267,13 @@ class Orders:
         """Say that it lasts: when it begins, every so often, and before it ends."""
         soon_s = end_s - SOON_OVER_S
         self._remind_s = min(now_s + REMIND_S, soon_s) if now_s < soon_s else INF
-        self._tell(f"{pause.words}; no takeover will happen", pause.request.fields, paused=True)
+        fields = pause.request.fields | {"PAUSE": "lasts"}
+        self._tell(f"{pause.words}; no takeover will happen", fields, paused=True)
 
     def _end(self, how: str, request: Request) -> None:
         self.pause, self.ended = None, True
-        self._tell(f"{how}: hands on again, after fresh checks", request.fields, paused=True)
+        fields = request.fields | {"PAUSE": "over"}
+        self._tell(f"{how}: hands on again, after fresh checks", fields, paused=True)
 
     def _tell(
         self, sentence: str, fields: dict[str, str], *, paused: bool = False, calm: bool = True

@@ -374,7 +374,7 @@ class UnitCheck(CheckKeys):
     port: int = Field(22, ge=1, le=65535, description=PORT)
     identity: SshFile = Field(description="the absolute path of a private key without passphrase")
     known_hosts: SshFile = Field(
-        "/root/.ssh/known_hosts", description="the absolute path of a known_hosts file"
+        "/etc/failover-monitor/known_hosts", description="the absolute path of a known_hosts file"
     )
 
     @property

@@ -422,6 +422,67 @@ def test_every_kind_of_event_is_understood() -> None:
         assert all(news.sort is not Sort.ENDS for news in found)
 
 
+PAUSED = {"kind": "paused", "level": "WARNING", "what": "paused by alice until 4", "PAUSE": "lasts"}
+RESUMED = {"kind": "paused", "level": "WARNING", "what": "resumed by alice", "PAUSE": "over"}
+
+
+def test_a_pause_is_told_when_it_begins_and_when_it_ends(desk: Desk) -> None:
+    """Its reminders are no news; that old evidence is dropped with it is no fault of a network."""
+    for _ in range(3):
+        desk.tell(PAUSED)
+        desk.run(600, step_s=15, paused={"by": "alice"})
+    why = {"EVIDENCE": "the pause is over", "level": "WARNING"}
+    doubt = {"kind": "doubt", "what": "evidence dropped: the pause is over", **why}
+    verdict = {"kind": "verdict", "what": "verdict unknown", "SUBJECT": "unknown", **why}
+    desk.tell(RESUMED, doubt, verdict)
+    desk.run(5)
+    begun, over = desk.sender.subjects
+    assert begun == "WARNING: takeovers are paused: paused by alice until 4"
+    assert over == "OVER: takeovers are paused: resumed by alice"
+    assert "failover-monitor resume" in desk.sender.got[0].body
+
+
+def test_a_pause_whose_end_was_lost_is_over_by_the_status(desk: Desk) -> None:
+    """The monitor was dead when its end came: nobody told it."""
+    desk.tell(PAUSED)
+    desk.run(60, paused={"by": "alice"})
+    desk.run(10, paused=None)
+    assert [subject.split(":")[0] for subject in desk.sender.subjects] == ["WARNING", "OVER"]
+
+
+def hook(state: str, **fields: str) -> dict[str, Any]:
+    level = "ERROR" if state == "failed" else "INFO"
+    return {"kind": "hook", "level": level, "what": f"hook {state}", "HOOK": "pre_takeover",
+            "HOOK_STATE": state, **fields}  # fmt: skip
+
+
+@pytest.mark.parametrize("mended", [True, False])
+def test_a_hook_that_holds_the_takeover_is_over_when_it_is(desk: Desk, mended: bool) -> None:
+    """It succeeded at last; or the primary came back before it did."""
+    for _ in range(4):
+        desk.tell(hook("running"), hook("failed", HOLDS="takeover"))
+        desk.run(30, phase="claim", verdict="down")
+    if mended:
+        desk.tell(hook("done"))
+    desk.run(10)
+    begun, over = desk.sender.subjects
+    assert begun.startswith("ERROR: a hook holds the takeover (pre_takeover): hook failed")
+    assert over.startswith("OVER: a hook holds the takeover (pre_takeover)")
+
+
+def test_each_hook_that_fails_and_each_order_that_is_dropped_is_told(desk: Desk) -> None:
+    """One of them is no repetition of another; none of them lasts."""
+    failed = [hook("failed") | {"HOOK": name} for name in ("post_takeover", "on_event")]
+    dropped = [
+        {"kind": "operator", "level": "WARNING", "what": f"the {order} is dropped", "ORDER": order}
+        for order in ("takeover", "failback")
+    ]
+    desk.tell(*failed, *dropped)
+    desk.run(60)
+    assert len(desk.sender.got) == 4
+    assert not any(subject.startswith("OVER") for subject in desk.sender.subjects)
+
+
 # The targets.
 
 

@@ -401,6 +401,11 @@ def test_a_request_that_nobody_takes_is_withdrawn(
         ),
         ({"phase": "active"}, TROUBLE, "under way already"),
         ({"phase": "claim"}, TROUBLE, "under way already"),
+        (
+            {"phase": "claim", "attention": ["the takeover waits for hook pre_takeover: failed"]},
+            TROUBLE,
+            "claim; the takeover waits for hook pre_takeover: failed\nhint: mend the hook;",
+        ),
         ({"phase": "failback"}, TROUBLE, "wait until that is over"),
         ({"role": "primary"}, TROUBLE, "ask on the standby"),
         ({"stale_after_s": -1.0}, NOT_RUNNING, "has stopped writing"),

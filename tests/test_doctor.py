@@ -44,6 +44,8 @@ from failover_monitor.model import (
     CheckSeen,
     FencePolicy,
     GuardPolicy,
+    HookPolicy,
+    HooksPolicy,
     LeasePolicy,
     Outcome,
     Policy,
@@ -287,6 +289,7 @@ CASES = [
     Case(c.phase_is_known, healthy(), OK, "standby, and the verdict is up"),
     Case(c.phase_is_known, healthy(**status(verdict="unknown")), WARNING, "no verdict", "wait"),
     Case(c.nothing_is_held, healthy(), OK, "nobody holds"),
+    Case(c.nothing_is_held, healthy(**status(phase="claim")), FAILURE, "nobody serves", "status"),
     Case(c.nothing_is_held, healthy(**status(flapping=True)), FAILURE, "too many", "ack"),
     Case(c.nothing_is_held, healthy(**status(paused={"why": "x"})), FAILURE, "pause", "resume"),
     Case(c.attention_is_paid, healthy(**status(attention=["odd"])), WARNING, "odd", "status"),
@@ -442,6 +445,12 @@ CASES = [
     Case(p.primary_answers, healthy(**path(PRIMARY, **LOST), **SERVES), WARNING, "we serve"),
     Case(
         p.primary_answers,
+        healthy(**path(PRIMARY, **LOST), **status(phase="claim")),
+        WARNING,
+        "a takeover is under way",
+    ),
+    Case(
+        p.primary_answers,
         healthy(**policy(primary=(PRIMARY, SECOND)), **path(SECOND, **LOST)),
         WARNING,
         "another path",
@@ -550,6 +559,17 @@ CASES = [
         FAILURE,
         "/root/k is hidden",
         "sandbox",
+    ),
+    Case(p.hooks_can_be_run, healthy(**files(hooks={"on_event": ""})), OK, "can be run"),
+    Case(
+        p.hooks_can_be_run,
+        healthy(
+            **policy(hooks=HooksPolicy(pre_takeover=HookPolicy(command=("/h",), veto=True))),
+            **files(hooks={"pre_takeover": "/h does not exist"}),
+        ),
+        FAILURE,
+        "/h does not exist; it would hold every takeover",
+        "settings.md",
     ),
     Case(p.services_are_well, healthy(), OK, "passes: as it said"),
     Case(
@@ -795,6 +815,19 @@ def test_every_file_of_a_protection_is_named() -> None:
         "fence command",
         "check command",
     ]
+
+
+def test_every_hook_is_looked_at_as_before_a_run() -> None:
+    """Outside of the sandbox, since it runs there; by name."""
+    policy = HooksPolicy(
+        pre_takeover=HookPolicy(command=("/bin/true",)),
+        on_event=HookPolicy(command=("/no/such/hook",)),
+    )
+    assert doctor_files.hook_troubles(replace(POLICY, hooks=policy)) == {
+        "pre_takeover": "",
+        "on_event": "/no/such/hook does not exist",
+    }
+    assert doctor_files.hook_troubles(POLICY) == {}
 
 
 def test_the_holder_of_the_lock_is_found(tmp_path: Path) -> None:

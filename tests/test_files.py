@@ -352,6 +352,7 @@ def test_the_intent_comes_back_as_it_was(recorder: Recorder, paths: Paths) -> No
     [
         *("", "{", '{"phase": "active"', "null", "[]", "3", '"x"', "{}", "\0" * 200, "\xff\xfe"),
         json.dumps({"phase": "active"}),
+        pytest.param("[" * 100_000, id="deeper than anybody reads"),
     ],
 )
 def test_an_intent_that_is_not_ours_is_none(recorder: Recorder, paths: Paths, text: str) -> None:

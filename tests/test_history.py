@@ -54,6 +54,22 @@ def test_the_newest_event_comes_last(recorded: Paths, capsys: pytest.CaptureFixt
     assert told.err == NOTE
 
 
+@pytest.mark.parametrize("words", [("history",), ("why",), ("report", "--html", "-")])
+def test_the_record_of_a_dry_run_is_read_apart(
+    paths: Paths, capfdbinary: pytest.CaptureFixture[bytes], words: tuple[str, ...]
+) -> None:
+    """And who does not run is named."""
+    policy = policy_of(interval_s=3.0, retry_interval_s=1.5)
+    record(paths.dry_run, story(policy, (10, silent(PRIMARY)), end_s=30))
+    assert cli.main([*words, "--dry-run"]) == FINE
+    told = capfdbinary.readouterr()
+    assert b"the primary stopped answering" in told.out
+    if words[0] == "history":
+        assert told.err == b"note: the dry run is not running, nobody watches now\n"
+    cli.main(list(words))
+    assert b"the primary stopped answering" not in capfdbinary.readouterr().out
+
+
 def test_twenty_events_are_shown_unless_more_are_asked_for(
     paths: Paths, capsys: pytest.CaptureFixture[str]
 ) -> None:

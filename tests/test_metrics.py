@@ -140,6 +140,24 @@ def test_phase_verdict_and_services_are_what_the_status_says(desk: Desk) -> None
     assert seen["up"] == 1
 
 
+@pytest.mark.parametrize(
+    ("phase", "verdict", "attention", "held"),
+    [
+        ("standby", "down", "paused by alice until 4; no takeover will happen", 1),
+        ("claim", "down", "the takeover waits for hook pre_takeover: failed", 1),
+        ("standby", "up", "3 takeovers within 3600 s: no more before an operator says", 0),
+        ("active", "down", "", 0),
+    ],
+)
+def test_held_is_a_primary_that_is_silent_while_nothing_is_started(
+    desk: Desk, phase: str, verdict: str, attention: str, held: int
+) -> None:
+    """Whatever holds it, a forgotten pause as well; and never while the primary answers."""
+    desk.tell({"kind": "flapping", "level": "CRITICAL", "what": attention})
+    desk.run(20, phase=phase, verdict=verdict, attention=[attention])
+    assert figures(desk)["held"] == held
+
+
 def test_a_silent_monitor_is_not_graphed_as_what_it_was(desk: Desk) -> None:
     """Without a fresh status there is no phase, no verdict, no service: only its age."""
     desk.run(20, phase="active")

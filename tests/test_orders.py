@@ -22,6 +22,7 @@ from failover_monitor.orders import (
 )
 
 WALL_S, NOW_S = 1.8e9, 5000.0
+DEEP = pytest.param("[" * 100_000, id="deeper than anybody reads")
 HERE, LATER = Boot("one", 10.0), Boot("two", 20.0)
 GIVEN_BACK = Transition(Phase.ACTIVE, Phase.FAILBACK, BY_HAND, "operator_asked")
 TAKEN = Transition(Phase.STANDBY, Phase.TAKEOVER, BY_HAND, "asked_and_sure")
@@ -76,7 +77,7 @@ def test_a_stale_request_is_dropped_and_said(age_s: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "root\n", "{", "[]", "7", "{}", request(at_s="x"), request(at_s=math.nan)]
+    "text", ["", DEEP, "root\n", "{", "[]", "7", "{}", request(at_s="x"), request(at_s=math.nan)]
 )
 def test_a_request_that_is_not_understood_moves_nothing(text: str) -> None:
     """Half a file, or somebody's `echo`."""
@@ -204,7 +205,7 @@ def test_a_pause_whose_file_is_taken_away_is_over() -> None:
 
 
 BAD_PAUSES = (
-    *("", "{", "[]", "null", "\0\0", request()),
+    *("", DEEP, "{", "[]", "null", "\0\0", request()),
     *(pause(length_s) for length_s in (0.0, -1.0, LONGEST_S + 1, math.inf, math.nan)),
     *(pause(at_s=at_s) for at_s in (math.nan, math.inf, "soon")),
     *(pause(began_s=began_s) for began_s in (math.nan, math.inf, NOW_S + 1e9)),
@@ -275,6 +276,15 @@ def test_whatever_the_file_says_no_pause_holds_for_ever(
         orders.heed(text, NOW_S, WALL_S)
         orders.heed(text, NOW_S + LONGEST_S + 61, WALL_S)
         assert orders.pause is None
+
+
+def test_a_reason_from_another_terminal_is_told_in_letters_that_everybody_takes() -> None:
+    """An umlaut of Latin-1, a line's end: systemd and the journal would choke on them."""
+    text = json.dumps(json.loads(pause(60.0)) | {"reason": "f\udcfcr\ndb", "by": "bj\udcf6rn"})
+    found = read_pause(text)
+    assert found
+    assert (found.request.by, found.request.reason) == ("bj?rn", "f?r?db")
+    found.words.encode()
 
 
 @given(some.text() | some.recursive(some.floats() | some.text(), some.lists).map(json.dumps))

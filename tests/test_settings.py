@@ -274,7 +274,7 @@ def test_five_keys_alone_have_no_protection() -> None:
         (
             UNIT,
             {"host": "198.51.100.2", "unit": "app.service", "user": "root", "port": 22}
-            | {"identity": "/etc/fm/id", "known_hosts": "/root/.ssh/known_hosts"},
+            | {"identity": "/etc/fm/id", "known_hosts": "/etc/failover-monitor/known_hosts"},
         ),
     ],
 )

@@ -501,6 +501,8 @@ def test_the_service_manager_hears_of_us(
     monkeypatch.setenv("NOTIFY_SOCKET", receiver.getsockname())
     notify("READY=1\nSTATUS=fine")
     assert receiver.recv(100) == b"READY=1\nSTATUS=fine"
+    notify("STATUS=no letter of ours: \udcfc")
+    assert receiver.recv(100) == b"STATUS=no letter of ours: ?"
 
 
 def test_a_stalled_service_manager_does_not_hold_us_up(

@@ -107,7 +107,7 @@ MAY_IMPORT = {
     "console.doctor_facts": "model",
     "console.doctor_checks": "model units console.doctor_facts console.lines",
     "console.doctor_paths": "model timing console.doctor_facts",
-    "console.doctor_files": "files model console.doctor_facts console.status",
+    "console.doctor_files": "files model ownership console.doctor_facts console.status",
     "console.doctor_ask": "bus commands model probes timing checks.runner leases.etcd"
     " console.doctor_checks console.doctor_facts",
 }
@@ -132,7 +132,7 @@ PURE = {
     "agent.conditions": "collections.abc dataclasses enum logging typing",
     "agent.outbox": "dataclasses typing",
     "console.doctor_facts": "collections.abc dataclasses enum typing",
-    "console.doctor_checks": "collections.abc re",
+    "console.doctor_checks": "collections.abc",
     "console.doctor_paths": "collections.abc urllib.parse",
 }
 OUTSIDE = {  # each library has one door

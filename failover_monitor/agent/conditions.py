@@ -25,6 +25,7 @@ TWO_ACTIVE = frozenset({"foreign", "two_active", "failback_waits", "stop_overdue
 SERVING = frozenset({"claim", "takeover", "active", "failback"})
 HOME = frozenset({"standby", "serving"})  # where a pair stands when nothing is wrong
 SILENT = frozenset({"summary"})
+RESUMED = "the pause is over"  # why a verdict is given up then: no fault of anything
 
 
 class Sort(StrEnum):
@@ -71,6 +72,9 @@ class Conditions:
             "service_check": self._service_check,
             "fence": self._fence,
             "lease": self._step,
+            "operator": self._step,
+            "paused": self._paused,
+            "hook": self._hook,
             "held": lambda event: self._begun("held", event),
             "check": lambda event: self._ended("held", event),  # a suspicion that is over
             "config": lambda event: self._ended("config_bad", event),
@@ -83,7 +87,8 @@ class Conditions:
     def take(self, event: dict[str, Any]) -> Iterator[News]:
         """One event, as it stands in events.jsonl."""
         kind = str(event.get("kind"))
-        if kind in SILENT:
+        resumed = kind in ("verdict", "doubt") and event.get("EVIDENCE") == RESUMED
+        if kind in SILENT or resumed:
             return
         if kind in ATTENTION:
             yield from self._begun(kind, event)
@@ -119,6 +124,10 @@ class Conditions:
             case _ if kind in ATTENTION:
                 quiet_s = REPEATED_S if status["attention"] else SETTLED_S
                 return age_s > quiet_s
+            case "paused":
+                return age_s > SETTLED_S and not status.get("paused")
+            case "hook":
+                return age_s > SETTLED_S and status["phase"] != "claim"
             case "held":
                 return age_s > SETTLED_S and not status["suspicious"]
             case "reference":
@@ -168,6 +177,21 @@ class Conditions:
             yield from self._turned("fence", event, bad=event["FENCE"] == "failed")
         yield from self._step(event)
 
+    def _paused(self, event: dict[str, Any]) -> Iterator[News]:
+        """It is told again while it lasts; that is no news."""
+        over = event.get("PAUSE") == "over"
+        yield from self._ended("paused", event) if over else self._begun("paused", event)
+
+    def _hook(self, event: dict[str, Any]) -> Iterator[News]:
+        """One that holds the takeover lasts until it succeeds; any other run just happened."""
+        key = f"hook:{event.get('HOOK')}"
+        if event.get("HOLDS"):
+            yield from self._begun(key, event)
+        elif key in self.open and event.get("HOOK_STATE") == "done":
+            yield from self._ended(key, event)
+        else:
+            yield news(matter(event), Sort.HAPPENED, event)
+
     def _turned(self, key: str, event: dict[str, Any], *, bad: bool) -> Iterator[News]:
         if bad:
             yield from self._begun(key, event, step=True)
@@ -200,7 +224,8 @@ class Conditions:
 
 def matter(event: dict[str, Any]) -> str:
     """What an event is about that stands for itself."""
-    about = (event.get(name) for name in ("kind", "TO", "UNIT", "UNIT_STATE", "VERB"))
+    names = ("kind", "TO", "UNIT", "UNIT_STATE", "VERB", "ORDER", "HOOK", "HOOK_STATE")
+    about = (event.get(name) for name in names)
     return ":".join(str(word) for word in about if word)
 
 

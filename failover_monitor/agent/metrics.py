@@ -22,6 +22,7 @@ from failover_monitor.model import Phase, Verdict
 
 RUNS = ("running", "finished")
 STATS = ("min", "mean", "max")
+NOT_YET = frozenset({Phase.UNKNOWN, Phase.STANDBY, Phase.CLAIM})  # nothing is started in these
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +95,7 @@ class _Collected(Collector):
         yield from of_watch(self._seen)
         if self._seen.fresh and self._seen.status:
             yield from of_status(self._seen.status)
-            yield from of_conditions(self._seen)
+            yield from of_conditions(self._seen, self._seen.status)
         yield from of_counts(self._seen.counts)
         yield from of_post(self._seen.post)
 
@@ -150,12 +151,13 @@ def of_status(status: dict[str, Any]) -> Iterator[Metric]:
     yield gauge("attention", words, len(status["attention"]))
 
 
-def of_conditions(seen: Seen) -> Iterator[Metric]:
+def of_conditions(seen: Seen, status: dict[str, Any]) -> Iterator[Metric]:
     kinds = {key.partition(":")[0] for key in seen.open}
     words = "1 while the services may run on both hosts."
     yield gauge("two_active_possible", words, bool(kinds & TWO_ACTIVE))
     words = "1 while the primary is silent and nothing is started."
-    yield gauge("held", words, bool(kinds & {"held", "veto", "flapping", "claim"}))
+    waits = status["verdict"] == "down" and status["phase"] in NOT_YET
+    yield gauge("held", words, waits or "held" in kinds)
     words = "1 while a service that should run here does not."
     yield gauge("service_failed", words, "service_failed" in kinds)
 

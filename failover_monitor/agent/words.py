@@ -17,7 +17,7 @@ LOOK = f"look at the primary; on this host: {STATUS}"
 
 MATTERS = {  # what it is about, and what to do
     "primary": ("the primary is down", LOOK),
-    "network": ("this host's own network does not answer", f"ping the gateway; {STATUS}"),
+    "network": ("nobody can tell whether the primary lives", f"ping the gateway; {STATUS}"),
     "held": ("the primary is silent, and nothing is started", f"look at this network; {STATUS}"),
     "reference": (
         "a reference is silent",
@@ -41,6 +41,8 @@ MATTERS = {  # what it is about, and what to do
     "veto": ("the primary is silent, its service is not", "see why it drops ICMP"),
     "flapping": ("takeovers are held", "mend the primary, then: failover-monitor ack"),
     "claim": ("a takeover waits", STATUS),
+    "hook": ("a hook holds the takeover", f"{STATUS}; mend it, it is tried again every 30 s"),
+    "paused": ("takeovers are paused", "when the work is done: failover-monitor resume"),
     "unenforced": ("stopping cannot be enforced", "run install.sh again"),
     "config_bad": (
         "the configuration is bad",

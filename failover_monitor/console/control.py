@@ -228,7 +228,8 @@ def take_over(paths: Paths, yes: bool, reason: str) -> None:
         raise RefusedError("paused", hint="failover-monitor resume first")
     phase = document["phase"]
     if phase in (*STANDS_IN, "claim"):
-        raise RefusedError(f"a takeover is under way already, the phase is {phase}")
+        why = f"a takeover is under way already, the phase is {phase}"
+        raise RefusedError("; ".join((why, *waits_of(document))), hint=way_out(document))
     if phase not in ("standby", "unknown"):
         raise RefusedError(f"the phase is {phase}, wait until that is over")
     may_ask(paths)
@@ -238,6 +239,18 @@ def take_over(paths: Paths, yes: bool, reason: str) -> None:
     confirmed("takeover", yes)
     ask(paths, Order.TAKEOVER, reason)
     follow(paths, goal="active", words="the services run here")
+
+
+def waits_of(document: dict[str, Any]) -> list[str]:
+    """What a takeover waits for, in the monitor's words."""
+    return [words for words in document.get("attention", ()) if "waits for" in words]
+
+
+def way_out(document: dict[str, Any]) -> str:
+    """What moves a takeover on that a hook holds; an order is no way around it."""
+    if any("waits for hook" in words for words in waits_of(document)):
+        return "mend the hook; or take it out of the configuration, and reload failover-monitor"
+    return "failover-monitor status"
 
 
 def risks(document: dict[str, Any]) -> list[str]:
@@ -379,7 +392,7 @@ def follow(paths: Paths, *, goal: str, words: str) -> None:
 def progress(document: dict[str, Any]) -> list[str]:
     """What there is to say of it now."""
     units = [f"  {unit['name']} {unit['state']}" for unit in document.get("units", ())]
-    waits = [f"  {words}" for words in document.get("attention", ()) if "waits for" in words]
+    waits = [f"  {words}" for words in waits_of(document)]
     # Seconds that are counted down are no news.
     waits = [re.sub(r" \(\d+ s more\)", "", words) for words in waits]
     return [f"phase {document.get('phase', 'unknown')}", *waits, *units]

@@ -150,6 +150,7 @@ STAGES = (
             doctor_paths.gate_follows_the_guard,
             doctor_paths.kernel_is_watched,
             doctor_paths.files_can_be_used,
+            doctor_paths.hooks_can_be_run,
         ),
         hint="a disk may hang: dmesg",
     ),

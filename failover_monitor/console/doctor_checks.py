@@ -91,7 +91,7 @@ def monitor_has_its_capability(facts: Facts) -> Iterator[Finding]:
 
 
 def nothing_is_held(facts: Facts) -> Iterator[Finding]:
-    """What an operator, or too many takeovers, have forbidden."""
+    """What an operator, or too many takeovers, have forbidden; and what waits right now."""
     if not facts.fresh:
         return
     status = facts.status
@@ -103,7 +103,10 @@ def nothing_is_held(facts: Facts) -> Iterator[Finding]:
         yield failure(
             "held", "no takeover will happen: a pause is in force", "failover-monitor resume"
         )
-    if not status.get("flapping") and not pause:
+    if facts.claiming:
+        what = "a takeover has begun and waits: nobody serves now"
+        yield failure("held", what, "see what it waits for: failover-monitor status")
+    if not status.get("flapping") and not pause and not facts.claiming:
         yield ok("held", "nobody holds a takeover back")
 
 

@@ -5,7 +5,7 @@ seen is a finding by itself.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -136,6 +136,7 @@ class FilesSeen:
     named: tuple[FileSeen, ...]
     missing_drop_ins: tuple[str, ...]  # of those that install.sh puts where stopping is enforced
     permit: bool
+    hooks: Mapping[str, str] = field(default_factory=dict)  # why each cannot be run; "" = it can
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +181,11 @@ class Facts:
             return False
         limit_s = self.status.get("stale_after_s")
         return isinstance(limit_s, int | float) and 0 <= self.monitor.age_s <= limit_s
+
+    @property
+    def claiming(self) -> bool:
+        """A takeover has begun, and waits: nobody serves yet."""
+        return self.fresh and self.status.get("phase") == Phase.CLAIM
 
     @property
     def serving(self) -> bool:

@@ -11,6 +11,7 @@ import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 
 from failover_monitor.console.doctor_facts import (
@@ -22,7 +23,8 @@ from failover_monitor.console.doctor_facts import (
 )
 from failover_monitor.console.status import read_status
 from failover_monitor.files import Paths, locked, read_first
-from failover_monitor.model import Policy
+from failover_monitor.model import HooksPolicy, Policy
+from failover_monitor.ownership import unfit
 
 HIDDEN = re.compile(r"/(home|root|run/user|tmp|var/tmp)(/|$)")  # ProtectHome=, PrivateTmp=
 TIMEX_BYTES = 512  # struct timex of adjtimex(2) is shorter
@@ -144,7 +146,20 @@ def look_at_files(paths: Paths, policy: Policy) -> FilesSeen:
         ),
         missing_drop_ins=tuple(str(path) for path in drop_ins if not path.exists()),
         permit=paths.permit.exists(),
+        hooks=hook_troubles(policy),
     )
+
+
+def hook_troubles(policy: Policy) -> dict[str, str]:
+    """By hook: why it cannot, or must not, be run.  They run outside of the monitor's sandbox."""
+    found = {}
+    for hook in fields(HooksPolicy) if policy.hooks else ():
+        if wanted := getattr(policy.hooks, hook.name):
+            try:
+                found[hook.name] = unfit(wanted.command)
+            except OSError as error:
+                found[hook.name] = f"cannot look at {error.filename}: {error.strerror}"
+    return found
 
 
 def named_files(policy: Policy) -> Iterator[tuple[str, str]]:

@@ -51,7 +51,8 @@ def primary_answers(facts: Facts) -> Iterator[Finding]:
         if path.rtts_s:
             yield answered(subject, path)
         elif facts.serving:
-            yield warning(subject, f"{silence(path)}; we serve in its place")
+            words = "a takeover is under way" if facts.claiming else "we serve in its place"
+            yield warning(subject, f"{silence(path)}; {words}")
         elif len(silent) < len(paths):
             what = f"{silence(path)}; another path to it does answer"
             yield warning(subject, what, "see to this path: cable, address, firewall")
@@ -220,6 +221,19 @@ def files_can_be_used(facts: Facts) -> Iterator[Finding]:
             yield failure(file.what, f"{file.path} {file.trouble}", hint)
         else:
             yield ok(file.what, f"{file.path} can be used")
+
+
+def hooks_can_be_run(facts: Facts) -> Iterator[Finding]:
+    """Each is refused when it is due, too; one that may veto then holds every takeover."""
+    for name, trouble in facts.files.hooks.items() if facts.files else ():
+        subject = f"hook {name}"
+        if not trouble:
+            yield ok(subject, "can be run")
+            continue
+        first = facts.policy.pre_takeover
+        if name == "pre_takeover" and first and first.veto:
+            trouble += "; it would hold every takeover"
+        yield failure(subject, trouble, "root's own, writable by root alone: see docs/settings.md")
 
 
 def services_are_well(facts: Facts) -> Iterator[Finding]:

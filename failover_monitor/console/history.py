@@ -51,16 +51,19 @@ def history(options: argparse.Namespace) -> int:
 def missing(paths: Paths, record: Path, what: str) -> int:
     """Say on stderr what a reader should know of a record; 0, or the status of having none."""
     trouble, running = records.trouble(record), locked(paths.lock)
+    who, start = "failover-monitor", "systemctl start failover-monitor"
+    if paths.apart:
+        who, start = "the dry run", "failover-monitor run --dry-run"
     if not next(records.documents(record), None):
         fault(
             f"{what}: {trouble or f'{record} is empty'}",
-            SOON if running else "systemctl start failover-monitor",
+            SOON if running else start,
         )
         return 1 if running else NOT_RUNNING
     if trouble:
         print(f"note: {trouble}", file=sys.stderr)
     if not running:
-        print("note: failover-monitor is not running, nobody watches now", file=sys.stderr)
+        print(f"note: {who} is not running, nobody watches now", file=sys.stderr)
     return 0
 
 
