@@ -3,6 +3,8 @@
 import argparse
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,8 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 CALL = re.compile(r"^(?:\w+# )?(?:sudo )?(failover-monitor [a-z][^|>;&#\n]*)", re.MULTILINE)
 INLINE = re.compile(r"`(failover-monitor [a-z][^`]*)`")
+LONG = re.compile(r"^(python -m [\w.]+|tests/bench/run)((?: [^\s#]+)*)", re.MULTILINE)
+PROMTOOL = re.compile(r"^promtool .*$", re.MULTILINE)
 FENCE = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 PAGE = """\
@@ -156,3 +160,27 @@ def test_every_command_on_a_page_can_be_parsed(path: Path) -> None:
         calls += CALL.findall(block.replace("\\\n", " "))
     for call in calls:
         assert parser().parse_args(shlex.split(call)[1:]), call
+
+
+def long_calls() -> list[tuple[str, str]]:
+    """What the pages tell to run that takes minutes to hours: the program and its words."""
+    every = "".join(path.read_text() for path in PAGES)
+    return sorted(set(LONG.findall("".join(FENCE.findall(every)))))
+
+
+@pytest.mark.parametrize(("program", "words"), long_calls())
+def test_what_takes_hours_knows_its_options(program: str, words: str) -> None:
+    """The program exists, takes the values, and its --help names each option."""
+    module = "tests.bench" if program == "tests/bench/run" else program.split()[-1]
+    given = [sys.executable, "-m", module, *words.split(), "--help"]
+    done = subprocess.run(given, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for option in re.findall(r"--[\w-]+", words):
+        assert option in done.stdout
+
+
+@pytest.mark.parametrize("line", PROMTOOL.findall((ROOT / "docs/notifications.md").read_text()))
+def test_promtool_is_called_as_the_page_says(line: str) -> None:
+    """In a checkout, word for word."""
+    done = subprocess.run(line.split(), cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
