@@ -199,10 +199,10 @@ def add_orders(
 
 def add_readers(
     commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
-    parents: list[argparse.ArgumentParser],
+    shared: list[argparse.ArgumentParser],
 ) -> None:
-    """What reads the record of the last days; `parents`: which configuration, whose record."""
-    history = commands.add_parser("history", parents=parents, help="what has happened, newest last")
+    """What reads the record of the last days."""
+    history = commands.add_parser("history", parents=shared, help="what has happened, newest last")
     history.add_argument(
         "-n", type=count, dest="lines", metavar="N", help="the last N events; default: 20"
     )
@@ -217,7 +217,7 @@ def add_readers(
     history.set_defaults(command="console.history:history")
 
     why = commands.add_parser(
-        "why", parents=parents, help="the evidence and the row behind a decision"
+        "why", parents=shared, help="the evidence and the row behind a decision"
     )
     which = why.add_mutually_exclusive_group()
     which.add_argument(
@@ -227,24 +227,24 @@ def add_readers(
     why.add_argument("--json", action="store_true")
     why.set_defaults(command="console.why:why")
 
-    picture = commands.add_parser("picture", parents=parents, help="the last hour, drawn")
+    picture = commands.add_parser("picture", parents=shared, help="the last hour, drawn")
     picture.add_argument("--hours", type=float, default=1.0, metavar="H", help="default: 1")
     picture.set_defaults(command="console.picture:picture")
 
+    recommend = commands.add_parser(
+        "recommend", parents=shared, help="which retry_interval would have been safe"
+    )
+    recommend.add_argument("--days", type=float, default=7.0, metavar="D", help="default: 7")
+    recommend.add_argument("--json", action="store_true")
+    recommend.set_defaults(command="console.recommend:recommend")
+
     report = commands.add_parser(
-        "report", parents=parents, help="a page for a post-mortem: timeline, plots, events"
+        "report", parents=shared, help="a page for a post-mortem: timeline, plots, events"
     )
     report.add_argument("--html", required=True, metavar="FILE", help="- for standard output")
     report.add_argument("--since", default="24h", metavar="LENGTH|TIME", help="default: 24h")
     report.add_argument("--until", metavar="LENGTH|TIME", help="default: now")
     report.set_defaults(command="console.report:report")
-
-    recommend = commands.add_parser(
-        "recommend", parents=parents, help="which retry_interval would have been safe"
-    )
-    recommend.add_argument("--days", type=float, default=7.0, metavar="D", help="default: 7")
-    recommend.add_argument("--json", action="store_true")
-    recommend.set_defaults(command="console.recommend:recommend")
 
 
 def add_agent(

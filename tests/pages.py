@@ -3,8 +3,7 @@
 A block of ```console holds lines `HOST# COMMAND` and, below each, what it prints: every line given
 must be there, in that order, with `…` for whatever differs from day to day.  A command that ends
 with another status than 0 says so: `# status 3`.  `<!-- within 10 s -->` before a block: each of
-its commands is given again until it says that.  `<!-- meanwhile -->`: the block is left running
-until the page ends.
+its commands is given again until it says that.
 """
 
 import re
@@ -17,7 +16,9 @@ from tests.lab.hosts import wait_until
 PROMPT = re.compile(r"(?P<host>\w+)# (?P<words>.*)")
 STATUS = re.compile(r"\s+# status (\d+)$")
 HERE = re.compile(r"<<'(\w+)'")
-DIRECTIVE = re.compile(r"<!-- (?:within (?P<within>\d+) s|(?P<meanwhile>meanwhile)) -->")
+WITHIN = re.compile(r"<!-- within (\d+) s -->")
+# Typed from top to bottom on fresh hosts, by tests/lab/test_pages.py.
+TYPED = ("docs/tutorial.md", "docs/howto.md", "docs/hold-and-hand-over.md", "docs/notifications.md")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +31,6 @@ class Step:
     status: int = 0
     prints: tuple[str, ...] = ()
     within_s: float = 0.0  # given again for so long, until it prints that
-    meanwhile: bool = False
 
 
 Run = Callable[[Step], tuple[int, str]]  # gives the status, and all that was printed
@@ -38,24 +38,25 @@ Run = Callable[[Step], tuple[int, str]]  # gives the status, and all that was pr
 
 def steps(page: Path) -> Iterator[Step]:
     """Every command of the page's console blocks."""
-    inside, directive = False, None
+    inside, within_s = False, 0.0
     found: list[Step] = []
     for number, line in enumerate(page.read_text().splitlines(), 1):
         if line.startswith("```"):
             inside = line == "```console"
-            directive = directive if inside else None
+            within_s = within_s if inside else 0.0
         elif not inside:
-            directive = DIRECTIVE.fullmatch(line) or (directive if not line else None)
+            given = WITHIN.fullmatch(line)
+            within_s = float(given[1]) if given else within_s if not line else 0.0
         elif found and unfinished(found[-1].words):
             found[-1] = with_line(found[-1], line)
         elif match := PROMPT.fullmatch(line):
-            found.append(step(match, number, directive))
+            found.append(step(match, number, within_s))
         elif found:
             found[-1] = with_print(found[-1], line)
     yield from found
 
 
-def step(match: re.Match[str], number: int, directive: re.Match[str] | None) -> Step:
+def step(match: re.Match[str], number: int, within_s: float) -> Step:
     words = match["words"]
     status = STATUS.search(words)
     return Step(
@@ -63,8 +64,7 @@ def step(match: re.Match[str], number: int, directive: re.Match[str] | None) -> 
         host=match["host"],
         words=STATUS.sub("", words),
         status=int(status[1]) if status else 0,
-        within_s=float(directive["within"] or 0) if directive else 0.0,
-        meanwhile=bool(directive and directive["meanwhile"]),
+        within_s=within_s,
     )
 
 

@@ -232,7 +232,7 @@ async def test_cancelling_ends_the_command(tmp_path: Path) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert not alive(pid)
+    await until(lambda: not alive(pid), "it is gone")
     assert (tmp_path / "asked").exists()
 
 
@@ -246,7 +246,7 @@ async def test_cancelling_waits_for_the_end_of_a_stubborn_command(tmp_path: Path
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert not alive(pid)
+    await until(lambda: not alive(pid), "it is gone")
 
 
 async def test_cancelling_twice_kills_at_once(tmp_path: Path) -> None:

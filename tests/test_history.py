@@ -212,7 +212,23 @@ def test_no_history_at_all_is_said_plainly(
     assert lock is not None
     assert cli.main([command]) == TROUBLE
     os.close(lock)
-    assert "hint" not in capsys.readouterr().err
+    told_again = capsys.readouterr().err
+    assert f": {why}\nhint: the monitor runs, and writes it down" in told_again
+    assert "systemctl start" not in told_again
+
+
+@pytest.mark.parametrize("command", ["history", "why"])
+def test_the_record_of_a_dry_run_is_its_own(
+    paths: Paths, recorded: Paths, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    """With --dry-run the monitor's record is not read, and the dry run's is."""
+    assert cli.main([command, "--dry-run"]) == NOT_RUNNING
+    assert str(paths.dry_run.events) in capsys.readouterr().err
+    paths.dry_run.history.mkdir(parents=True)
+    recorded.events.rename(paths.dry_run.events)
+    assert cli.main([command, "--dry-run"]) == FINE
+    assert "all services are stopped here" in capsys.readouterr().out
+    assert cli.main([command]) == NOT_RUNNING
 
 
 def test_nothing_is_noted_while_somebody_watches(

@@ -381,6 +381,21 @@ def test_a_near_miss_is_told_with_its_checks(asked: Any) -> None:
     assert [check["failed"] for check in event["checks"]] == [True, True]
 
 
+def test_a_silence_that_was_judged_is_no_near_miss(asked: Any) -> None:
+    """The primary is away for a while in a pause: nothing was near to happen."""
+    world = World(SHIPPED)
+    world.begin()
+    world.run_until(5)
+    world.recorder.pause_for(3600)
+    world.run_until(10)
+    silent(PRIMARY)(world)
+    world.run_until(40)
+    back(PRIMARY)(world)
+    world.run_until(60)
+    held = in_json(asked, world)["held_since"]
+    assert [event["kind"] for event in held] == ["paused"]
+
+
 @pytest.mark.parametrize(
     ("policy", "who"),
     [

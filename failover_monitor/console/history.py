@@ -18,6 +18,7 @@ from failover_monitor.files import Paths, locked
 
 LEVELS = ("INFO", "WARNING", "ERROR", "CRITICAL")
 LINES = 20  # without `-n` and `--since`
+SOON = "the monitor runs, and writes it down once a minute at least: look again then"
 
 
 def history(options: argparse.Namespace) -> int:
@@ -56,7 +57,7 @@ def missing(paths: Paths, record: Path, what: str) -> int:
     if not next(records.documents(record), None):
         fault(
             f"{what}: {trouble or f'{record} is empty'}",
-            "" if running else start,
+            SOON if running else start,
         )
         return 1 if running else NOT_RUNNING
     if trouble:
