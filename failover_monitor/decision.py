@@ -117,10 +117,14 @@ def counted(state: PairState, now_s: float, policy: Policy) -> PairState:
 
 
 def fenced(state: PairState, seen: Observation) -> PairState:
-    """A primary that was switched off is off until it answers where nobody stands in for it."""
+    """A primary that was switched off is off until it answers where nobody stands in for it.
+
+    Or until an operator paused us there: who works on it may have switched it on.
+    """
     done = seen.fence.state is Fencing.DONE
-    back = seen.verdict is Verdict.UP and state.phase not in (Phase.CLAIM, *SERVING)
-    now = done or (state.fenced and not back)
+    left = state.phase not in (Phase.CLAIM, *SERVING)
+    on = left and (seen.verdict is Verdict.UP or seen.paused != "")
+    now = done or (state.fenced and not on)
     return state if now is state.fenced else replace(state, fenced=now)
 
 

@@ -295,10 +295,12 @@ def takes_over_on_a_verdict_alone(turn: Turn) -> bool:
 
 
 def switched_off(turn: Turn) -> bool:
-    """By the fence, now or earlier; and it has not answered since where nobody stood in for it."""
+    """By the fence, now or earlier; and since then, where nobody stood in for it, it has not
+    answered, and no operator has had his hands on it.
+    """
     stands_in = turn.state.phase in (Phase.CLAIM, *SERVING)
-    back = turn.seen.verdict is Verdict.UP and not stands_in
-    return turn.seen.fence.state is Fencing.DONE or (turn.state.fenced and not back)
+    on = (turn.seen.verdict is Verdict.UP or bool(turn.seen.paused)) and not stands_in
+    return turn.seen.fence.state is Fencing.DONE or (turn.state.fenced and not on)
 
 
 def remembers_what_was_switched_off(turn: Turn) -> bool:

@@ -5,6 +5,7 @@ tests of its own elsewhere.
 """
 
 import json
+import os
 import signal
 import threading
 import time
@@ -236,3 +237,21 @@ def test_a_full_disk_takes_no_takeover_away(lab: Lab) -> None:
     made.failback()
     time.sleep(1)
     assert document(standby)["paused"] is None
+
+
+def test_a_frozen_systemd_behind_a_hook_delays_the_takeover_and_loses_none(lab: Lab) -> None:
+    """PID 1 hangs when the hook is due: it is given up, and the service runs at the thaw."""
+    made = hooked(lab, "pre_takeover", timeout=2)
+    standby = made.standby
+    made.primary.cut()
+    os.kill(standby.init, signal.SIGSTOP)
+    try:
+        standby.wait_for_state("active_dead", T + V + SLACK_S)
+        time.sleep(8)
+        assert not standby.running(APP)
+    finally:
+        os.kill(standby.init, signal.SIGCONT)
+    standby.wait_for(APP, "active", 15)
+    wait_until(lambda: document(standby)["phase"] == "active", 10, "the phase is active")
+    wait_until(lambda: units_left(standby) == "", 20, "no unit of a hook is left")
+    made.failback()
