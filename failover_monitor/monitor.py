@@ -148,7 +148,7 @@ class Monitor:
             self.state = history
             if phase in SERVING:
                 sentence = "this host rebooted while it served: that takeover is over"
-                self._tell(Event(Kind.INTENT_ENDED, events.WARNING, sentence))
+                self.tell(Event(Kind.INTENT_ENDED, events.WARNING, sentence))
             return
         serving = phase in SERVING
         verdict = Verdict(intent["verdict"]) if serving else Verdict.UNKNOWN
@@ -376,7 +376,7 @@ class Monitor:
         ours = before.phase in (*SERVING, Phase.OPENING) and not seen.host_stopping
         started = frozenset(self.policy.services if ours else ())
         for event in events.of_units(self._units, seen.units, started, paused=bool(seen.paused)):
-            self._tell(event)
+            self.tell(event)
         if self._units != seen.units or decision.transition:
             self._status_due_s = seen.now_s
         self._units = seen.units
@@ -389,7 +389,7 @@ class Monitor:
         self._keep_intent()
         tries = {memory.name: memory.tries for memory in before.services}
         for effect in decision.effects:
-            self._tell(events.of_effect(effect, tries.get(effect.service, 0)))
+            self.tell(events.of_effect(effect, tries.get(effect.service, 0)))
 
     def act(self, decision: Decision) -> None:
         """Ask for what should be; the next look shows what came of it."""
@@ -446,10 +446,7 @@ class Monitor:
     # What people and later processes read.
 
     def tell(self, event: Event) -> None:
-        """Record an event of the process around us, as one of our own."""
-        self._tell(event)
-
-    def _tell(self, event: Event) -> None:
+        """Record an event: one of our own, or of the process around us."""
         self.recorder.tell(event)
         if hooks := self.protections.hooks:
             hooks.pass_on(event, self._moment(self.status.why))
@@ -458,24 +455,24 @@ class Monitor:
         """What an operator asked for, and what became of it."""
         told, self.orders.told = self.orders.told, []
         for found in told:
-            self._tell(events.of_order(found))
+            self.tell(events.of_order(found))
             self._status_due_s = 0.0  # who asked waits for it
 
     def _tell_protections(self, seen: Observation) -> None:
         """What service checks, fence and lease have had to say."""
         protections, before = self.protections, self._told_of
         for found in protections.found:
-            self._tell(events.of_service_check(before.outcomes.get(found.name), found))
+            self.tell(events.of_service_check(before.outcomes.get(found.name), found))
             before.outcomes[found.name] = found.outcome
         protections.found = []
         for told in protections.hooks_told:
-            self._tell(events.of_hook(told))
+            self.tell(events.of_hook(told))
         if event := events.of_fence(before.fence, seen.fence):
-            self._tell(event)
+            self.tell(event)
         before.fence = seen.fence
         held = protections.leased_since_s is not None
         if held is not before.held:
-            self._tell(events.of_lease(held, protections.lease_why))
+            self.tell(events.of_lease(held, protections.lease_why))
         before.held = held
 
     def _tell_evidence(self) -> None:
@@ -487,14 +484,14 @@ class Monitor:
             numbers = self._trail.numbers(notice, self._turned_s)
             near_miss_s = INF if self._trail.judged else self.policy.verdict_s / 2
             event = events.of_told(notice, near_miss_s=near_miss_s, blind=blind, numbers=numbers)
-            self._tell(event)
+            self.tell(event)
             if event.level > events.DEBUG:
                 self._status_due_s = 0.0
             self._status_due_s = min(self._status_due_s, self._status_written_s + STATUS_SOON_S)
 
     def _tell_transition(self, transition: Transition) -> None:
         asker = self.orders.fields(transition)
-        self._tell(events.of_transition(transition, self.status.why, asker))
+        self.tell(events.of_transition(transition, self.status.why, asker))
 
     def _keep_intent(self) -> None:
         """Keep what the next process must know; only a change is written."""
@@ -577,7 +574,7 @@ class Monitor:
             self._summary_due_s = now_s + SUMMARY_S
             lost = f"; {self.recorder.lost} log lines lost" if self.recorder.lost else ""
             sentence = f"summary: {line}; {self.status.summary(now_s)}{lost}"
-            self._tell(Event(Kind.SUMMARY, events.INFO, sentence))
+            self.tell(Event(Kind.SUMMARY, events.INFO, sentence))
         if now_s >= self.status.samples.due_s:
             self.keep_sample(now_s)
         if now_s >= self._status_due_s:
@@ -623,7 +620,7 @@ class Monitor:
             self._attention_due_s = now_s + ATTENTION_S
             for event in found:
                 if event.kind not in (Kind.SERVICE_FAILED, Kind.PAUSED):  # told when they begin
-                    self._tell(event)
+                    self.tell(event)
 
 
 def detector_of(policy: Policy) -> type[Detector] | type[Contact]:
