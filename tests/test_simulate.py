@@ -386,6 +386,7 @@ def test_an_expected_timeline_that_differs_is_shown(run: Run, tmp_path: Path) ->
             "'primary upp' is nothing that can happen",
             "did you mean 'primary up'?",
         ),
+        ("at 20 restart", "'restart' is nothing that can happen", "simulate --list"),
         ("at soon primary up", "'soon' is no moment", "seconds, or times of the configuration"),
         ("at 2X primary up", "'2X' is no moment", "2V+5"),
         ("at", "'at' says neither when nor what", "at 10 primary silent"),

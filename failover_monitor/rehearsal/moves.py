@@ -348,9 +348,10 @@ def read_move(words: str) -> Move:
     near = [
         " ".join(
             word if want in READERS else want
-            for want, word in zip(pattern.split(), told, strict=False)
+            for want, word in zip(pattern.split(), told, strict=True)
         )
         for pattern in MOVES
+        if len(pattern.split()) == len(told)
     ]
     close = difflib.get_close_matches(words, near, 1)
     right = f"did you mean {close[0]!r}?" if close else "one of those that simulate --list shows"
