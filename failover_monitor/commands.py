@@ -66,8 +66,8 @@ async def run_command(
     """Run a program with arguments (no shell) in `/`, with `feed` as its standard input.
 
     Raises nothing but the caller's own cancellation, which ends the command as the limit does.
-    Either takes up to `GRACE_S` longer with one that ignores SIGTERM, and twice that with one that
-    cannot even be killed.
+    Either takes up to `GRACE_S` longer with one that ignores SIGTERM or whose start hangs, and
+    twice that with one that cannot even be killed.
     """
     child = Child(words, feed.encode(errors="replace"), output_limit)
     refused = child.start()
@@ -109,6 +109,7 @@ class Child:
 
     def __init__(self, words: Sequence[str], feed: bytes, output_limit: int) -> None:
         self.over = asyncio.Event()  # it has ended, or could not be started
+        self._started = asyncio.Event()  # it runs, or could not be started
         self._words = list(words)
         self._feed = memoryview(feed)
         self._limit = output_limit
@@ -144,7 +145,7 @@ class Child:
 
     async def end(self) -> None:
         """Ask it to end, then kill it.  Returns when it is gone, or when it will not go."""
-        if self._process is None:  # its start hangs: there is nothing to end yet
+        if not await within(GRACE_S, self._started):  # that hangs: there is nothing to end yet
             return
         self._signal(signal.SIGTERM)
         await within(GRACE_S, self.over, self._closed)
@@ -195,6 +196,8 @@ class Child:
         finally:
             os.close(stdin)
             os.close(stdout)
+            with suppress(RuntimeError):  # the loop has been closed meanwhile
+                self._loop.call_soon_threadsafe(self._started.set)
         if self._process:
             # Not reaped yet: until then nobody else gets the number of its group.
             try:

@@ -6,10 +6,12 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -232,7 +234,7 @@ async def test_cancelling_ends_the_command(tmp_path: Path) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await until(lambda: not alive(pid), "it is gone")
+    assert not alive(pid)
     assert (tmp_path / "asked").exists()
 
 
@@ -246,7 +248,27 @@ async def test_cancelling_waits_for_the_end_of_a_stubborn_command(tmp_path: Path
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await until(lambda: not alive(pid), "it is gone")
+    assert not alive(pid)
+
+
+async def test_cancelling_waits_for_a_start_that_is_not_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command runs already, and the thread that started it does not know its number yet."""
+
+    class Late(subprocess.Popen[bytes]):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            time.sleep(0.3)
+
+    monkeypatch.setattr(subprocess, "Popen", Late)
+    script = f"echo $$ >{tmp_path}/self; exec sleep 600"
+    task = asyncio.create_task(run_command(shell(script), timeout_s=LONG_S))
+    await until(lambda: (tmp_path / "self").exists() and (tmp_path / "self").read_text(), "it runs")
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not alive(int((tmp_path / "self").read_text()))
 
 
 async def test_cancelling_twice_kills_at_once(tmp_path: Path) -> None:
