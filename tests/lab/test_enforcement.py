@@ -322,7 +322,8 @@ def killer(lab: Lab) -> SystemdHost:
 
 
 def told(host: SystemdHost) -> str:
-    return host.read("/run/told")
+    """What the killer said last; "" while it is ready and has said nothing yet."""
+    return host.read("/run/told") if host.exists("/run/told") else ""
 
 
 def test_a_unit_whose_processes_outlive_it_is_not_at_rest(killer: SystemdHost) -> None:

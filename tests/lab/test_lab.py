@@ -174,7 +174,7 @@ def test_a_wire_delays_drops_and_keeps_the_carrier(lab: Lab) -> None:
     assert standby.hears(primary.address)
     standby.wire.be(Way(delay_s=0.05))
     said = standby.run("ping", "-c3", "-i0.2", primary.address).stdout
-    assert 99 <= float(re.findall(r"= ([\d.]+)/", said)[0]) < 200  # the quickest of the three
+    assert 99 <= float(re.findall(r"= ([\d.]+)/", said)[0]) <= 115  # the quickest of the three
     standby.wire.dead()
     assert not standby.hears(primary.address)
     assert "NO-CARRIER" not in standby.run("ip", "link", "show", "eth0").stdout
