@@ -43,13 +43,6 @@ DEBUG, INFO, WARNING, ERROR, CRITICAL = (
     logging.ERROR,
     logging.CRITICAL,
 )
-LEVEL_NAMES = {
-    DEBUG: "DEBUG",
-    INFO: "INFO",
-    WARNING: "WARNING",
-    ERROR: "ERROR",
-    CRITICAL: "CRITICAL",
-}
 CHECKS_KEPT = 12  # of one silence: a long one has thousands
 SOON_S = 1.0  # a takeover that waits for no longer is no news
 CALM = frozenset({Phase.UNKNOWN, Phase.STANDBY})

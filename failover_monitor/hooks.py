@@ -12,6 +12,7 @@ leaves behind survives it, whatever becomes of this process.  docs/decisions/000
 import asyncio
 import itertools
 import json
+import logging
 import os
 import threading
 import time
@@ -21,7 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from failover_monitor.commands import Ended, plain, run_command
-from failover_monitor.events import LEVEL_NAMES, Event, Kind
+from failover_monitor.events import Event, Kind
 from failover_monitor.model import (
     Hooking,
     HookPolicy,
@@ -168,7 +169,7 @@ class Hooks:
         said = {
             "at_s": round(time.time(), 3),
             "kind": event.kind.name.lower(),
-            "level": LEVEL_NAMES[event.level],
+            "level": logging.getLevelName(event.level),
             "what": event.sentence,
             **event.fields,
         }

@@ -480,8 +480,8 @@ class Monitor:
         answering = len(self.policy.references) - len(self.detector.quiet_references)
         blind = answering < self.policy.references_required and self.policy.role is Role.STANDBY
         for notice in told:
-            self.status.told(notice)
             numbers = self._trail.numbers(notice, self._turned_s)
+            self.status.told(notice, judged=self._trail.judged)
             near_miss_s = INF if self._trail.judged else self.policy.verdict_s / 2
             event = events.of_told(notice, near_miss_s=near_miss_s, blind=blind, numbers=numbers)
             self.tell(event)

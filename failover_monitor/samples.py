@@ -7,7 +7,7 @@ Rule: pure.  An echo is counted once, when its fate is known (answered, or witho
 from dataclasses import dataclass, field
 from typing import Any
 
-from failover_monitor.model import INF, Answer, Notice, Phase, Policy, Round, Told, Verdict
+from failover_monitor.model import INF, Answer, Phase, Policy, Round, Verdict
 
 SAMPLE_S = 60.0
 RECENT_S = 600.0  # "the last minutes" in status and summary
@@ -68,13 +68,12 @@ class Sample:
 
 
 class Samples:
-    """Takes echoes, answers and notices; gives one sample after the other, and the recent sum."""
+    """Takes echoes, answers and near misses; gives sample after sample, and the recent sum."""
 
     def __init__(self, now_s: float) -> None:
         self._now = Sample(now_s, now_s)
         self._past: list[Sample] = []
         self._flying: dict[tuple[str, int], float] = {}  # (address, round) -> when it was sent
-        self._verdict_made = False  # by the suspicion that is under way
 
     @property
     def due_s(self) -> float:
@@ -94,14 +93,9 @@ class Samples:
         self._of(answer.address).took(rtt_s)
         return rtt_s
 
-    def told(self, told: Told) -> None:
-        match told.notice:
-            case Notice.SUSPECT:
-                self._verdict_made = False
-            case Notice.VERDICT if told.subject == Verdict.DOWN:
-                self._verdict_made = True  # a silence that was judged is no near miss
-            case Notice.CLEARED if not self._verdict_made:
-                self._now.gaps_s.append(told.gap_s)
+    def near_miss(self, gap_s: float) -> None:
+        """A silence of so long ended in an answer, and no verdict was made of it."""
+        self._now.gaps_s.append(gap_s)
 
     def forget_flying(self) -> None:
         """Nobody was there to time what is on its way: it counts neither as answered nor lost."""

@@ -83,10 +83,12 @@ class Status:
         last.at_s, rtt_s = now_s, self.samples.answered(answer, now_s)
         last.rtt_s = last.rtt_s if rtt_s is None else rtt_s
 
-    def told(self, told: Told) -> None:
+    def told(self, told: Told, *, judged: bool) -> None:
+        """Take a notice of the detector's; `judged`: the silence that it is of has its verdict."""
         if told.notice is Notice.VERDICT:
             self.why = told.why
-        self.samples.told(told)
+        if told.notice is Notice.CLEARED and not judged:
+            self.samples.near_miss(told.gap_s)
         self._suspicions += told.notice is Notice.SUSPECT
         self._longest_gap_s = max(self._longest_gap_s, told.gap_s)
 

@@ -13,11 +13,9 @@ from failover_monitor.files import Paths, Recorder
 from failover_monitor.model import (
     Answer,
     GuardPolicy,
-    Notice,
     Phase,
     Role,
     Round,
-    Told,
     Verdict,
 )
 from failover_monitor.samples import LATE_S, RECENT_S, SAMPLE_S, Echoes, Samples
@@ -48,10 +46,6 @@ class Wire:
 
     def echoes(self, now_s: float, address: str = PRIMARY) -> Echoes:
         return self.samples.recent(now_s).echoes.get(address, Echoes())
-
-
-def told(notice: Notice, *, subject: str = "", gap_s: float = 0.0) -> Told:
-    return Told(notice, "", subject, gap_s)
 
 
 def watched(world: World, until_s: float) -> list[dict[str, Any]]:
@@ -151,28 +145,12 @@ def test_memory_stays_small() -> None:
     assert len(wire.samples._flying) == 0
 
 
-# Silences.
-
-
-def test_the_gap_of_a_suspicion_that_ended_is_kept() -> None:
+def test_a_near_miss_belongs_to_one_sample() -> None:
     """It is what `recommend` reads."""
     wire = Wire()
-    wire.samples.told(told(Notice.SUSPECT))
-    wire.samples.told(told(Notice.CLEARED, gap_s=0.7))
+    wire.samples.near_miss(0.7)
     assert wire.samples.end(60.0).gaps_s == [0.7]
     assert wire.samples.end(120.0).gaps_s == []
-
-
-def test_a_silence_that_was_judged_is_no_near_miss() -> None:
-    """Down was right, or a verdict too many: either way it was not missed."""
-    wire = Wire()
-    wire.samples.told(told(Notice.SUSPECT))
-    wire.samples.told(told(Notice.VERDICT, subject="down"))
-    wire.samples.told(told(Notice.CLEARED, gap_s=9.0))
-    wire.samples.told(told(Notice.VERDICT, subject="up"))
-    wire.samples.told(told(Notice.SUSPECT))
-    wire.samples.told(told(Notice.CLEARED, gap_s=0.4))
-    assert wire.samples.end(60.0).gaps_s == [0.4]
 
 
 # The monitor's samples.
@@ -229,6 +207,18 @@ def test_an_outage_that_was_judged_leaves_no_gap(role: Role) -> None:
     found = watched(world, 190.0)
     assert [sample["gaps_s"] for sample in found] == [[]] * len(found)
     assert {"down"} <= {str(event.fields.get("SUBJECT")) for _, event in world.recorder.told}
+
+
+def test_a_short_silence_after_an_outage_is_a_gap_again() -> None:
+    """What was made of the earlier silence is no word on this one."""
+    world = World(policy_of())
+    watched(world, 70.0)
+    for dark_s in (30.0, 4.0):
+        world.hosts[PRIMARY].up = False
+        world.run_until(world.now_s + dark_s)
+        world.hosts[PRIMARY].up = True
+        found = watched(world, world.now_s + 60.0)
+    assert len([gap_s for sample in found for gap_s in sample["gaps_s"]]) == 1
 
 
 def test_a_suspend_ends_the_sample_where_the_host_fell_asleep() -> None:
