@@ -181,7 +181,7 @@ def key_of_host(host: Host) -> Any:
         tuple(distance(at_s, true_s) for at_s in ends_s),
         tuple(sorted(host.recorder.raised)),
         tuple((u.state, u.immortal, u.deaf, u.left, distance(u.due_s, true_s)) for u in host.units),
-        host.monitor is None and host.recorder.document and host.recorder.document["phase"],
+        host.monitor is None and host.recorder.last_intent and host.recorder.last_intent["phase"],
     )
 
 

@@ -38,6 +38,7 @@ from failover_monitor.model import (
     Verdict,
 )
 from failover_monitor.monitor import Monitor
+from failover_monitor.rehearsal.world import Memory
 from failover_monitor.status import Status
 
 GATEWAY, WITNESS = "198.51.100.1", "203.0.113.1"
@@ -76,46 +77,8 @@ class Managed:
         return self.left or self.state not in AT_REST
 
 
-class Paths:
-    """Names of the files that mean something by being there."""
-
-    permit, armed = "permit", "armed"
-
-
-class Recorder:
-    """What outlives a process of the monitor, and does not outlive a boot."""
-
-    lost = 0
-
-    def __init__(self) -> None:
-        self.paths = Paths()
-        self.raised: set[str] = set()
-        self.until_s: float | None = None
-        self.document: dict[str, Any] | None = None
-        self.requests: dict[str, str] = {}  # what an operator has left, not taken yet
-        self.pause: str | None = None  # the file of an operator's pause; outlives a boot
-
-    def take_request(self, order: str) -> str | None:
-        return self.requests.pop(order, None)
-
-    def pause_text(self) -> str | None:
-        return self.pause
-
-    def end_pause(self) -> None:
-        self.pause = None
-
-    def flag(self, name: str, *, raised: bool) -> None:
-        (self.raised.add if raised else self.raised.discard)(name)
-
-    def keep_time(self, until_s: float) -> None:
-        self.until_s = until_s
-
-    def kept_time(self) -> float | None:
-        return self.until_s
-
-    def intent(self, document: dict[str, Any]) -> bool:
-        self.document = document
-        return True
+class Recorder(Memory):
+    """Nobody reads what is told here."""
 
     def tell(self, event: object) -> None:
         pass
@@ -314,8 +277,8 @@ class Host:
             wall=self.now_s,
         )
         self.petted_s = -INF
-        if self.recorder.document:
-            monitor.resume(self.recorder.document)
+        if self.recorder.last_intent:
+            monitor.resume(self.recorder.last_intent)
         self.limit_s = policy.stop_limit_s
         self.turn()
         self.set_watchdog()
@@ -325,7 +288,7 @@ class Host:
         if self.monitor is None:
             return
         if isinstance(self.monitor, Lean):
-            self.recorder.document = self.monitor.intent()
+            self.recorder.last_intent = self.monitor.intent()
         self.monitor = None
         self.phase = Phase.UNKNOWN
         if self.engine:

@@ -219,23 +219,52 @@ class Paths:
     permit, armed = "permit", "armed"
 
 
-class Recorder:
-    """Keeps in memory what the real one would write."""
+class Memory:
+    """What the monitor leaves for its next process, and an operator for the monitor."""
 
     lost = 0
 
-    def __init__(self, world: "World") -> None:
-        self.world = world
+    def __init__(self) -> None:
         self.paths = Paths()
-        self.word = ""
-        self.told: list[tuple[float, Event]] = []
-        self.words: list[tuple[float, str]] = []
         self.last_intent: dict[str, Any] | None = None
-        self.last_status: dict[str, Any] = {}
         self.raised: set[str] = set()  # files that mean something by being there
         self.until_s: float | None = None
         self.requests: dict[str, str] = {}  # what an operator has left, not taken yet
         self.pause: str | None = None  # the file of the pause; outlives a boot
+
+    def take_request(self, order: str) -> str | None:
+        return self.requests.pop(order, None)
+
+    def pause_text(self) -> str | None:
+        return self.pause
+
+    def end_pause(self) -> None:
+        self.pause = None
+
+    def intent(self, document: dict[str, Any]) -> bool:
+        self.last_intent = document
+        return True
+
+    def flag(self, name: str, *, raised: bool) -> None:
+        (self.raised.add if raised else self.raised.discard)(name)
+
+    def keep_time(self, until_s: float) -> None:
+        self.until_s = until_s
+
+    def kept_time(self) -> float | None:
+        return self.until_s
+
+
+class Recorder(Memory):
+    """Keeps in memory what the real one would write."""
+
+    def __init__(self, world: "World") -> None:
+        super().__init__()
+        self.world = world
+        self.word = ""
+        self.told: list[tuple[float, Event]] = []
+        self.words: list[tuple[float, str]] = []
+        self.last_status: dict[str, Any] = {}
         self.samples: list[dict[str, Any]] = []
 
     def ask(self, order: str, by: str = "alice") -> None:
@@ -250,15 +279,6 @@ class Recorder:
         until = f"{now_s + length_s:g} s"
         boot = {"boot_id": str(self.world.boot), "began_s": now_s, "until": until}
         self.pause = json.dumps(pause | boot)
-
-    def take_request(self, order: str) -> str | None:
-        return self.requests.pop(order, None)
-
-    def pause_text(self) -> str | None:
-        return self.pause
-
-    def end_pause(self) -> None:
-        self.pause = None
 
     def tell(self, event: Event) -> None:
         self.told.append((self.world.now_s, event))
@@ -275,19 +295,6 @@ class Recorder:
 
     def sample(self, document: dict[str, Any]) -> None:
         self.samples.append(document)
-
-    def intent(self, document: dict[str, Any]) -> bool:
-        self.last_intent = document
-        return True
-
-    def flag(self, name: str, *, raised: bool) -> None:
-        (self.raised.add if raised else self.raised.discard)(name)
-
-    def keep_time(self, until_s: float) -> None:
-        self.until_s = until_s
-
-    def kept_time(self) -> float | None:
-        return self.until_s
 
 
 class World:
