@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from failover_monitor.text import one_line
+
 GRACE_S = 1.0  # from SIGTERM to SIGKILL, and from there to the moment when we go on without it
 OUTPUT_LIMIT = 64 * 1024  # bytes of output that are kept: the last ones
 CHUNK = 64 * 1024
@@ -269,5 +271,5 @@ class Child:
 
 def plain(text: str) -> str:
     """Text of others, made fit for a line of ours."""
-    line = "".join(char if char.isprintable() else " " for char in text)
+    line = one_line(text)
     return line if len(line) <= WHY_LIMIT else line[: WHY_LIMIT - 1] + "…"

@@ -60,6 +60,7 @@ from failover_monitor.settings import (
     shown,
     unit,
 )
+from failover_monitor.text import one_line
 from failover_monitor.unit_files import UNIT_DIRS, aliases
 
 FILE_LIMIT = 1 << 17  # bytes; a hundred of the longest names fit five times
@@ -666,10 +667,7 @@ def _block(path: Path, problem: Problem) -> str:
     begin = 0
     if len(problem.source) > SOURCE_LIMIT:
         begin = max(0, problem.column - 1 - SOURCE_LIMIT // 2)
-    shown = "".join(
-        letter if letter.isprintable() else " " if letter.isspace() else "\ufffd"
-        for letter in problem.source[begin : begin + SOURCE_LIMIT]
-    )
+    shown = one_line(problem.source[begin : begin + SOURCE_LIMIT])
     before = shown[: problem.column - 1 - begin]
     width = sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in before)
     return (

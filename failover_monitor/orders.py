@@ -22,6 +22,7 @@ from failover_monitor.model import (
     Transition,
     Verdict,
 )
+from failover_monitor.text import one_line
 
 FRESH_S = 15.0  # a request older than this was left for nobody: a turn is at most 3 s away
 LONGEST_S = 30 * 86400.0  # a pause
@@ -88,11 +89,6 @@ class Pause:
     @property
     def words(self) -> str:
         return f"paused by {self.request.by} until {self.until}: {self.request.reason}"
-
-
-def one_line(text: str) -> str:
-    """What log, journal and systemd can all take: another terminal's letters are no text here."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def read_request(text: str) -> Request | None:

@@ -54,7 +54,7 @@ def test_a_takeover_and_its_end_are_a_message_each(desk: Desk) -> None:
     assert all(event["what"] in body for event in TAKEOVER)
     assert "To do:  look at the primary; on this host: failover-monitor status" in body
     assert "Host:" in body
-    assert "(10 min ago)" in desk.sender.got[1].body
+    assert "(10 min 8 s ago)" in desk.sender.got[1].body
 
 
 def test_what_is_repeated_every_minute_is_told_once_with_a_count(desk: Desk) -> None:

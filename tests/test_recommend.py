@@ -92,7 +92,7 @@ def test_the_fastest_safe_value_is_recommended(
     assert recommended(paths) == FINE
     told = capsys.readouterr().out
     for words in (
-        "recorded   5.0 days watched since 2026-11-16 03:00\n",
+        "recorded   5 d watched since 2026-11-16 03:00\n",
         "echoes     144000 to the primary, 0 of them unanswered\n",
         "that an answer ended, the longest lasted 0.90 s\n",
         "safe       what survives 2 times the longest silence, 1.80 s; V at least 1 s\n",
@@ -183,7 +183,7 @@ def test_less_than_a_day_is_too_little(paths: Paths, capsys: pytest.CaptureFixtu
     remember(paths, lossy_days(0.9))
     assert recommended(paths) == TROUBLE
     told = capsys.readouterr().out
-    assert "Too little to recommend anything: 21.6 h of watching, a day is the least." in told
+    assert "Too little to recommend anything: 21 h 36 min of watching, a day is the least." in told
     assert "recommended\n" not in told
     assert recommended(paths, "--json") == TROUBLE
     shown = json.loads(capsys.readouterr().out)
@@ -197,7 +197,7 @@ def test_time_that_nobody_watched_does_not_count(
     minutes = lossy_days(3)
     remember(paths, [minute if n < 720 else None for n, minute in enumerate(minutes)])
     assert recommended(paths) == TROUBLE
-    assert "12.0 h of watching" in capsys.readouterr().out
+    assert "12 h of watching" in capsys.readouterr().out
 
 
 def test_only_the_days_that_were_asked_for_count(

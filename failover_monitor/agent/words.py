@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 
 from failover_monitor.agent.outbox import SUM, Entry
+from failover_monitor.text import span
 
 LATE_S = 60.0  # a message that waited for longer says so
 SUBJECT_LIMIT = 150
@@ -107,13 +108,3 @@ def trial(host: str) -> Message:
 
 def moment(at_s: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(at_s))
-
-
-def span(length_s: float) -> str:
-    """A length as people say it."""
-    seconds = max(0, round(length_s))
-    if seconds < 120:
-        return f"{seconds} s"
-    if seconds < 7200:
-        return f"{seconds // 60} min"
-    return f"{seconds // 3600} h {seconds % 3600 // 60} min"

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from failover_monitor.console import lines
-from failover_monitor.console.status import NOT_RUNNING, read_status
+from failover_monitor.console.status import NOT_RUNNING, look, read_status
 from failover_monitor.files import Paths, locked, replace_file
 from failover_monitor.orders import LONGEST_S, Order
 
@@ -312,18 +312,17 @@ def acknowledge(paths: Paths, reason: str) -> None:
 
 def running(paths: Paths) -> dict[str, Any]:
     """The status of a monitor that runs, on a standby."""
-    if not locked(paths.lock):
+    seen = look(paths)
+    if not seen.running:
         why = "failover-monitor is not running"
         raise RefusedError(why, NOT_RUNNING, "systemctl start failover-monitor")
-    document = read_status(paths)
-    if document is None:
+    if seen.document is None:
         raise RefusedError("failover-monitor has left no status yet", NOT_RUNNING)
-    age_s = time.clock_gettime(time.CLOCK_BOOTTIME) - document["at_s"]
-    if not 0 <= age_s <= document["stale_after_s"]:
+    if seen.stale:
         raise RefusedError("the monitor has stopped writing its status", NOT_RUNNING)
-    if document.get("role") == "primary":
+    if seen.document.get("role") == "primary":
         raise RefusedError("this host is the primary; ask on the standby")
-    return document
+    return seen.document
 
 
 def may_ask(paths: Paths) -> None:

@@ -10,6 +10,8 @@ import sys
 import time
 from collections.abc import Iterable
 
+from failover_monitor.text import one_line
+
 Line = tuple[tuple[str, str], ...]  # pieces of text, each with a style of rich
 
 UNITS_S = {
@@ -31,22 +33,15 @@ def show(lines: Iterable[Line]) -> None:
         sys.stdout.reconfigure(errors="replace")
     if not sys.stdout.isatty():
         for line in lines:
-            print("".join(printable(text) for text, _ in line).rstrip())
+            print("".join(one_line(text) for text, _ in line).rstrip())
         return
     from rich.console import Console
     from rich.text import Text
 
     console = Console(highlight=False)
     for line in lines:
-        pieces = ((printable(text), style) for text, style in line)
+        pieces = ((one_line(text), style) for text, style in line)
         console.print(Text.assemble(*pieces), soft_wrap=True)
-
-
-def printable(text: str) -> str:
-    """The text on one line, and without anything that a terminal would obey."""
-    if text.isprintable():
-        return text
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def plain(text: str) -> Line:
@@ -59,6 +54,7 @@ def day_and_time(at_s: float) -> str:
 
 
 def time_of_day(at_s: float) -> str:
+    """The local time of a moment, to the millisecond."""
     milliseconds = int(at_s * 1000 + 0.5)
     seconds, rest = divmod(milliseconds, 1000)
     return f"{time.strftime('%H:%M:%S', time.localtime(seconds))}.{rest:03d}"
@@ -77,16 +73,8 @@ def span_s(text: str) -> float:
     return sum(float(number) * UNITS_S[unit] for number, unit in parts)
 
 
-def length(seconds: float) -> str:
-    """A span as people say it: "4.50 s", "12 min", "3.2 h", "6.1 days"."""
-    for unit_s, unit, digits in ((86_400, "days", 1), (3600, "h", 1), (60, "min", 1)):
-        if seconds >= 2 * unit_s:
-            return f"{seconds / unit_s:.{digits}f} {unit}"
-    return f"{seconds:.2f} s"
-
-
 def fault(what: str, hint: str = "") -> None:
     """Say on stderr what cannot be done, and the cure where it is known."""
-    print(f"cannot {printable(what)}", file=sys.stderr)
+    print(f"cannot {one_line(what)}", file=sys.stderr)
     if hint:
         print(f"hint: {hint}", file=sys.stderr)

@@ -7,21 +7,16 @@ import logging
 import time
 from collections.abc import Iterator
 
+from failover_monitor.console.lines import time_of_day
 from failover_monitor.console.story import Episode, Story, Watched, rank
 from failover_monitor.model import Role
+from failover_monitor.text import length
 
-LONG_S = 2 * 86_400  # from here on a length is told in days
 SOME = 3  # takeovers that the first sentences tell of
 
 
 def clock(at_s: float) -> str:
     return time.strftime("%a %d %b %Y, %H:%M:%S", time.localtime(at_s))
-
-
-def moment(at_s: float) -> str:
-    """A time of day to the millisecond."""
-    whole_s, thousandths = divmod(round(at_s * 1000), 1000)
-    return f"{time.strftime('%H:%M:%S', time.localtime(whole_s))}.{thousandths:03d}"
 
 
 def zone(begin_s: float, end_s: float) -> str:
@@ -34,20 +29,6 @@ def zone(begin_s: float, end_s: float) -> str:
         hours, minutes = divmod(abs(minutes), 60)
         found.append(f"{local.tm_zone} (UTC{sign}{hours:02d}:{minutes:02d})")
     return ", then ".join(dict.fromkeys(found))
-
-
-def length(seconds: float) -> str:
-    """A length of time as people say it, the two largest units."""
-    if seconds < 60:
-        return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"
-    whole = round(seconds)
-    parts = []
-    sizes = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
-    for unit, size in sizes if whole >= LONG_S else sizes[1:]:
-        count, whole = divmod(whole, size)
-        if count:
-            parts.append(f"{count} {unit}")
-    return " ".join(parts[:2])
 
 
 def percent(share: float) -> str:
@@ -125,11 +106,10 @@ def episode_in_words(one: Episode) -> str:
         since = "the first unanswered echo" if one.silent_since_s is not None else "the decision"
         text += f"; all services ran here {length(one.to_serving_s or 0.0)} after {since}"
     if one.failback_s is not None:
-        text += (
-            f"; failback after {length(one.failback_s - one.began_s)}, at {moment(one.failback_s)}"
-        )
+        after = length(one.failback_s - one.began_s)
+        text += f"; failback after {after}, at {time_of_day(one.failback_s)}"
     elif one.over_s is not None:
-        text += f"; it ended without a failback at {moment(one.over_s)}"
+        text += f"; it ended without a failback at {time_of_day(one.over_s)}"
     else:
         text += "; its end is not recorded"
     return f"{text}."

@@ -18,10 +18,11 @@ from typing import Any
 from failover_monitor.config import ConfigError, load
 from failover_monitor.console import records
 from failover_monitor.console.history import missing
-from failover_monitor.console.lines import Line, day_and_time, fault, length, plain, show
+from failover_monitor.console.lines import Line, day_and_time, fault, plain, show
 from failover_monitor.console.records import Sample
 from failover_monitor.files import Paths
 from failover_monitor.model import Policy, Role
+from failover_monitor.text import length
 from failover_monitor.timing import (
     HASTY_REFERENCE_S,
     HASTY_VERDICT_S,

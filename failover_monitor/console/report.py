@@ -27,14 +27,12 @@ from markupsafe import Markup
 from failover_monitor import __version__
 from failover_monitor.config import ConfigError, load
 from failover_monitor.console import plots, records
-from failover_monitor.console.lines import span_s
+from failover_monitor.console.lines import span_s, time_of_day
 from failover_monitor.console.prose import (
     clock,
     counted,
     figures,
-    length,
     milliseconds,
-    moment,
     path_words,
     percent,
     sentences,
@@ -45,6 +43,7 @@ from failover_monitor.console.records import Recorded
 from failover_monitor.console.story import Episode, Span, Story, Watched, rank, story_of
 from failover_monitor.files import Paths
 from failover_monitor.model import Policy, Role
+from failover_monitor.text import length
 from failover_monitor.timing import outage_survived_s
 
 HERE = Path(__file__).parent
@@ -342,7 +341,7 @@ def steps(one: Episode) -> Iterator[Row]:
     origin_s = one.silent_since_s or one.steps[0].at_s
     if one.silent_since_s is not None:
         words = "the first echo that stayed unanswered (from the verdict's evidence)"
-        yield Row(moment(origin_s), "0.00 s", "info", "silence", words, "")
+        yield Row(time_of_day(origin_s), "0.00 s", "info", "silence", words, "")
     for event, told in told_already(one.steps[:STEPS]):
         yield row(event, told, f"{event.at_s - origin_s:,.2f} s")
     if len(one.steps) > STEPS:
@@ -364,7 +363,7 @@ def row(event: Recorded, told: str = "", after: str = "") -> Row:
     evidence = str(event.fields.get("EVIDENCE", ""))
     what = str(event.what)
     return Row(
-        at=moment(event.at_s),
+        at=time_of_day(event.at_s),
         after=after,
         level=logging.getLevelName(rank(event.level)).lower(),
         kind="summary" if event.kind == "summary" else "event",

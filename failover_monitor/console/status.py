@@ -16,6 +16,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from failover_monitor.files import Paths, locked
+from failover_monitor.text import one_line, span
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -278,18 +279,3 @@ def before(document: dict[str, Any], moment: str) -> float:
     """So many seconds before the document was written, by the clock that it went by."""
     written, then = (datetime.fromisoformat(text) for text in (document["at"], moment))
     return (written - then).total_seconds()
-
-
-def span(seconds: float) -> str:
-    """Such as `12 s`, `5 min`, `3 h 12 min`, `4 d 2 h`."""
-    minutes, hours, days = (int(seconds // unit) for unit in (60, 3600, 86400))
-    if minutes < 1:
-        return f"{max(0, int(seconds))} s"
-    if hours < 1:
-        return f"{minutes} min"
-    return f"{hours} h {minutes % 60} min" if days < 1 else f"{days} d {hours % 24} h"
-
-
-def one_line(text: str) -> str:
-    """What came from elsewhere (a command's words, say) can neither break lines nor draw."""
-    return "".join(char if char.isprintable() else " " for char in text)

@@ -35,6 +35,7 @@ from failover_monitor.rehearsal.moves import (
     read_move,
     settings,
 )
+from failover_monitor.text import one_line
 
 RULE = "----"
 PRIMARY, CABLE, GATEWAY, WITNESS = "198.51.100.2", "10.0.0.2", "198.51.100.1", "198.51.100.9"
@@ -144,7 +145,7 @@ def block(name: str, problem: Problem) -> str:
     says = f"{problem.what}; right: {problem.right}"
     if not problem.line:
         return f"{name}: {says}"
-    source = "".join(letter if letter.isprintable() else " " for letter in problem.source)
+    source = one_line(problem.source)
     caret = f"{' ' * (problem.column - 1)}^"
     return f"{name}:{problem.line}:{problem.column}: {says}\n    {source}\n    {caret}"
 
