@@ -56,12 +56,12 @@ from failover_monitor.settings import (
     NotifyKeys,
     Settings,
     address,
-    masked,
     shown,
     unit,
 )
 from failover_monitor.text import one_line
 from failover_monitor.unit_files import UNIT_DIRS, aliases
+from failover_monitor.veil import is_secret, veiled
 
 FILE_LIMIT = 1 << 17  # bytes; a hundred of the longest names fit five times
 PROBLEM_LIMIT = 100  # of one sort
@@ -169,8 +169,6 @@ _WHAT = {  # pydantic's error types in our words
     "union_tag_invalid": "{value} is no type of service check",
     "union_tag_not_found": "is missing",
 }
-
-
 # The whole.
 
 
@@ -211,7 +209,7 @@ def parse(
     except jsonc.JsoncError as fault:
         key = jsonc.key_before(text, fault.offset)
         key = _shown_key(key) if key else ""
-        problem = _problem(text, fault.offset, key, fault.what, fault.right)
+        problem = _problem(veiled(text), fault.offset, key, fault.what, fault.right)
         raise ConfigError(path, [problem]) from None
     draft = _Draft(text, document)
     problems = [
@@ -245,7 +243,7 @@ class _Draft:
     """A document on its way to settings.  Each method finds one sort of problem."""
 
     def __init__(self, text: str, document: jsonc.Document) -> None:
-        self.text = text
+        self.text = veiled(text)  # for people
         self.document = document
         self.keys = document.data if isinstance(document.data, dict) else {}
         self.known = {
@@ -287,9 +285,7 @@ class _Draft:
         if sort == "extra_forbidden":
             yield self._unknown(location, keys)
             return
-        told = shown(value)
-        if found[0] == "notify":
-            told = masked(told)
+        told = "it" if is_secret(*location) else veiled(shown(value))
         what = _WHAT.get(sort, "{value} is not known here").format(value=told)
         right = field.description or "" if field else ""
         if sort.startswith("union_tag"):
@@ -623,7 +619,7 @@ def _read(path: Path) -> str:
     except UnicodeDecodeError as error:
         good = content[: error.start].decode()
         what = f"byte 0x{content[error.start]:02x} is not UTF-8"
-        problem = _problem(good, len(good), "", what, "a file in UTF-8")
+        problem = _problem(veiled(good), len(good), "", what, "a file in UTF-8")
         raise ConfigError(path, [problem]) from None
 
 
@@ -654,7 +650,7 @@ def _problem(text: str, offset: int, key: str, what: str, right: str) -> Problem
         key=key,
         what=what,
         right=right,
-        source=masked(text[start:].partition("\n")[0]),
+        source=text[start:].partition("\n")[0],
     )
 
 

@@ -252,7 +252,7 @@ TABLE = (
     Row(Phase.STANDBY, primary_gone, Phase.CLAIM, "first make sure that the primary is gone"),
     Row(Phase.STANDBY, asked_and_sure, Phase.TAKEOVER, BY_HAND),
     Row(Phase.STANDBY, takeover_asked, Phase.CLAIM, BY_HAND),
-    Row(Phase.STANDBY, primary_unknown, Phase.UNKNOWN, "our own network does not answer"),
+    Row(Phase.STANDBY, primary_unknown, Phase.UNKNOWN, "no verdict on the primary any more"),
     Row(Phase.STANDBY, running_at_boot, Phase.FAILBACK, "services ran here before the first look"),
     Row(Phase.STANDBY, foreign_unwanted, Phase.FAILBACK, "somebody started a service here"),
     #
@@ -261,7 +261,7 @@ TABLE = (
     Row(Phase.CLAIM, hook_ended, Phase.TAKEOVER, "the hook pre_takeover has ended"),
     Row(Phase.CLAIM, gone_for_sure, Phase.TAKEOVER, "the primary is sure to serve no more"),
     Row(Phase.CLAIM, spoken_for, Phase.STANDBY, "the primary, or its service, answers after all"),
-    Row(Phase.CLAIM, cut_off, Phase.UNKNOWN, "our own network does not answer"),
+    Row(Phase.CLAIM, cut_off, Phase.UNKNOWN, "no verdict on the primary any more"),
     #
     Row(Phase.TAKEOVER, time_over, Phase.FAILBACK, "our lease is running out"),
     Row(Phase.TAKEOVER, operator_asked, Phase.FAILBACK, BY_HAND),

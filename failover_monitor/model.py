@@ -71,6 +71,7 @@ RUNS = frozenset({Unit.RUNNING, Unit.STARTING})  # serves, or is about to
 AT_REST = frozenset({Unit.STOPPED, Unit.FAILED, Unit.FINISHED})  # serves nobody
 INF = float("inf")
 BY_HAND = "an operator asked for it"
+RESUMED = "the pause is over"  # why a verdict is given up then: no fault of anything
 RHO = 1e-3  # two clocks run apart by at most this; crystals 1e-4, NTP slews by 5e-4
 SLACK_S = 2.0  # eps: a late turn, or two restarts of this process
 ROUND_TRIP_S = 0.1  # d: the longest round trip that the inequalities allow for

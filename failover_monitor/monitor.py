@@ -23,6 +23,7 @@ from failover_monitor.model import (
     AT_REST,
     ENDING,
     INF,
+    RESUMED,
     SERVING,
     Answer,
     Decision,
@@ -320,7 +321,7 @@ class Monitor:
             recorder.end_pause()
         ended, operator.ended = operator.ended, False
         if ended and isinstance(self.detector, Detector):
-            self.detector.forget("the pause is over", now_s)
+            self.detector.forget(RESUMED, now_s)
             self.protections.forget(now_s)
             # Who serves goes on; but starts nothing that a primary which is back may have by now.
             self._listens_until_s = max(self._listens_until_s, now_s + self.policy.verdict_s)

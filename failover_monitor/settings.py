@@ -67,11 +67,6 @@ def shown(value: object) -> str:
     return text if len(text) <= VALUE_LIMIT else f"{text[: VALUE_LIMIT - 3]}..."
 
 
-def masked(text: str) -> str:
-    """The same text, of the same length, without what stands in its URLs: they hold secrets."""
-    return re.sub(r'(:\\?/\\?/)([^"]*)', lambda found: found[1] + "*" * len(found[2]), text)
-
-
 # Single values.
 
 
@@ -205,7 +200,7 @@ def url(text: str) -> str:
     except ValueError:
         good = False
     if not good or not text.isprintable() or " " in text:
-        raise _wrong(f"{shown(text)} is no URL", "http://HOST[:PORT]/PATH or https://...")
+        raise _wrong("it is no URL", "http://HOST[:PORT]/PATH or https://...")
     host_name(str(parts.hostname))
     return text
 
@@ -214,7 +209,7 @@ def endpoint(text: str) -> str:
     """A URL of a host and a port alone."""
     parts = urlsplit(url(text))
     if parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc:
-        raise _wrong(f"{shown(text)} is more than a host and a port", "http(s)://HOST:PORT")
+        raise _wrong("it is more than a host and a port", "http(s)://HOST:PORT")
     return text
 
 
@@ -248,7 +243,7 @@ def word(text: str) -> str:
 
 def line(text: str) -> str:
     if not text.isprintable():
-        raise _wrong(f"{shown(text)} is more than a line", "printable text on one line")
+        raise _wrong("it is more than a line", "printable text on one line")
     return text
 
 
@@ -515,7 +510,7 @@ HOOKS: dict[str, type[HookKeys]] = {
 def _apprise_url(text: str) -> str:
     """What apprise knows as a target; whether it knows this scheme is seen when it is tried."""
     if not APPRISE_URL.fullmatch(text) or not text.isprintable():
-        raise _wrong(f"{shown(masked(text))} is no URL", NOTIFY_URL)
+        raise _wrong("it is no URL", NOTIFY_URL)
     return text
 
 

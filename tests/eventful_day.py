@@ -120,7 +120,7 @@ def tell_day(record: Recorded, begin_s: float) -> None:
     cut_off_s, healed_s = begin_s + CUT_OFF_S + 5, begin_s + HEALED_S
     record.event(cut_off_s, "doubt", "WARNING", "evidence dropped: Network is unreachable")
     record.verdict(cut_off_s, "unknown", "Network is unreachable")
-    record.transition(cut_off_s, "standby", "unknown", "our own network does not answer", "")
+    record.transition(cut_off_s, "standby", "unknown", "no verdict on the primary any more", "")
     record.verdict(healed_s, "up", f"{PRIMARY} answered")
     record.transition(healed_s, "unknown", "standby", "the primary answers", "")
     record.event(

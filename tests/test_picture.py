@@ -65,7 +65,7 @@ echoes   x no answer at all; blank: nobody watched
 3 03:26:40 active -> failback: the primary is back
 3 03:26:40 failback -> standby: all services are stopped here
 4 03:38:54 verdict unknown: no reference answered in 1.5 s
-4 03:38:54 standby -> unknown: our own network does not answer
+4 03:38:54 standby -> unknown: no verdict on the primary any more
 5 03:40:30 verdict up: 198.51.100.2 answered
 5 03:40:30 unknown -> standby: the primary answers
 """

@@ -60,7 +60,8 @@ MAY_IMPORT = {
     "journal": "",
     "files": "events",
     "settings": "model safety",
-    "config": "model jsonc settings safety text unit_files",
+    "config": "model jsonc settings safety text unit_files veil",
+    "veil": "settings",
     "loader": "model config",
     "monitor": "model detector contact decision table services protections"
     " events files orders probes samples status",
@@ -96,7 +97,7 @@ MAY_IMPORT = {
     "console.agent": "config settings agent.service agent.notify agent.words",
     "agent": "",
     "agent.follow": "",
-    "agent.conditions": "",
+    "agent.conditions": "model",
     "agent.outbox": "agent.conditions",
     "agent.words": "agent.outbox text",
     "agent.notify": "agent.words",

@@ -325,7 +325,7 @@ def test_our_own_isolation_says_why_nothing_was_started(asked: Any) -> None:
     told = asked(world)
     assert told.startswith("decision   standby -> unknown, 2026-11-21 03:00:13.500 UTC\n")
     for words in (
-        "row        standby -> unknown, when primary unknown: our own network does not answer\n",
+        "row        standby -> unknown, when primary unknown: no verdict on the primary any more\n",
         "evidence   no reference answered in 1.5 s\n",
         "  03:00:12.000    +0.00 s  first unanswered echo\n",
         "+1.50 s  check of 1.50 s proved nothing: 6 of 6 echo rounds sent, 198.51.100.2 answered 0",

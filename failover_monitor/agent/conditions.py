@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from failover_monitor.model import RESUMED
+
 SETTLED_S = 2.0  # a status so much younger than an event knows of it
 LATE_S = 30.0  # by then the event that should have told the end was lost
 STEADY_S = 60.0  # a service that dies again and again is tried every 30 s
@@ -25,7 +27,6 @@ TWO_ACTIVE = frozenset({"foreign", "two_active", "failback_waits", "stop_overdue
 SERVING = frozenset({"claim", "takeover", "active", "failback"})
 HOME = frozenset({"standby", "serving"})  # where a pair stands when nothing is wrong
 SILENT = frozenset({"summary"})
-RESUMED = "the pause is over"  # why a verdict is given up then: no fault of anything
 
 
 class Sort(StrEnum):

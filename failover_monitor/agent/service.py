@@ -1,7 +1,7 @@
 """The agent itself: look, tell, count, remember; once a second.
 
-Rule: what it remembers is written before anything is sent that follows from it, so that after a
-restart nothing is lost, and nothing that went is sent again.
+Rule: what it remembers is written before anything is sent that follows from it, so that nothing is
+lost, and nothing that went is sent again; after a crash at most what was under way.
 """
 
 import json

@@ -154,6 +154,36 @@ def test_the_end_is_told_although_nobody_could_be_told_of_the_beginning(
     assert "OVER" in over["title"]
 
 
+def test_a_reset_of_the_standby_loses_no_message(
+    make_told: Callable[..., tuple[Pair, Post]],
+) -> None:
+    """It serves and loses its power; after the boot the return of the primary is told, once."""
+    pair, post = make_told()
+    wait_for_figure(pair.standby, "up", "1.0")
+    pair.takeover()
+    post.wait_for("the primary is down", 30)
+    pair.standby.crash()
+    pair.primary.heal()
+    pair.standby.start()
+    over = post.wait_for("OVER: the primary is down", 90)
+    assert over["type"] == "success"
+    assert [message["title"].count("OVER: the primary is down") for message in post.got].count(
+        1
+    ) == 1
+    wait_for_figure(pair.standby, 'phase{phase="standby"}', "1.0")
+
+
+def test_a_reboot_with_a_bad_configuration_is_told(
+    make_told: Callable[..., tuple[Pair, Post]],
+) -> None:
+    """The monitor does not begin with it; the agent goes on with the last good one, and tells."""
+    pair, post = make_told()
+    wait_for_figure(pair.standby, "up", "1.0")
+    pair.standby.write(CONFIG, '{"gateway_ip": 5}')
+    pair.standby.reboot()
+    post.wait_for("nobody watches", 120)
+
+
 def test_a_monitor_that_is_gone_is_told(make_told: Callable[..., tuple[Pair, Post]]) -> None:
     """Nobody watches: told after a minute and a little, and so is its return."""
     pair, post = make_told()

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.timeout(200)
 DEADLINE_S, LIMIT_S, SLACK_S = 2.0, 3.0, 2.0
 GONE_S = DEADLINE_S + LIMIT_S + SLACK_S  # after a cut nothing runs on the primary
 TAKEN_S = 15.0  # a takeover on a busy machine: earliest 7.2 s after the cut
+RUNS = "/etc/hook.runs"
 PERMIT, ARMED = "/run/failover-monitor/permit", "/run/failover-monitor/armed"
 
 # Runs on after its main process has been stopped, outside systemd's sight.
@@ -260,3 +261,39 @@ def test_a_guard_that_somebody_ends_comes_back(lab: Lab) -> None:
     primary.systemctl("stop", MONITOR)
     assert primary.unit(MONITOR)["ActiveState"] == "inactive"
     assert primary.running(APP)
+
+
+def test_a_monitor_that_is_killed_while_its_hook_runs_takes_over_once(lab: Lab) -> None:
+    """The hook before the takeover takes its time, and is run again: nobody overlaps."""
+    slow = ["/bin/sh", "-c", f"echo run >>{RUNS}; sleep 3"]
+    hooks = {"pre_takeover": {"command": slow, "veto": True, "timeout": 20}}
+    p = guarded(lab, hooks=hooks)
+    primary, standby = p.primary, p.standby
+    assert isinstance(primary, Guarded)
+    with Overlap(APP, (primary, standby)) as seen:
+        primary.cut()
+        wait_until(lambda: standby.exists(RUNS), TAKEN_S, "the hook runs")
+        standby.signal(MONITOR)
+        standby.wait_for(APP, "active", 30)
+        primary.heal()
+        standby.wait_for(APP, "inactive", 10)
+        primary.wait_for(APP, "active", 15)
+    assert seen.seconds == 0, seen.told()
+    assert standby.read(RUNS) == "run\nrun\n"
+
+
+def test_a_primary_that_is_back_ends_a_veto(lab: Lab) -> None:
+    """The standby never started anything; the primary serves again."""
+    hooks = {"pre_takeover": {"command": ["/bin/false"], "veto": True}}
+    p = guarded(lab, hooks=hooks)
+    primary, standby = p.primary, p.standby
+    assert isinstance(primary, Guarded)
+    with Overlap(APP, (primary, standby)) as seen:
+        primary.cut()
+        standby.wait_for_log("it holds the takeover", TAKEN_S)
+        primary.wait_for(APP, "inactive", 15)
+        primary.heal()
+        primary.wait_for(APP, "active", 15)
+        standby.wait_for_log("claim -> standby", 10)
+    assert seen.seconds == 0, seen.told()
+    assert "start app.service" not in standby.log()

@@ -34,21 +34,24 @@ class Leased:
         lab.part("primary", "standby")
 
 
-def leased(lab: Lab, *, second: bool = False) -> Leased:
-    """A primary that serves and a standby that watches; the gateway answers both."""
+def leased(lab: Lab, *, second: bool = False, **keys: Any) -> Leased:
+    """A primary that serves and a standby that watches; the gateway answers both.
+
+    `keys` are of the first standby's configuration.
+    """
     store = arbiters(lab)
     lab.plain("gateway", 1)
     lease: dict[str, Any] = {"endpoints": list(store.endpoints), "name": "pair", "ttl": TTL_S}
     primary = lab.add(Guarded(lab, "primary", 2, keys={"guard": GUARD, "lease": lease}))
     primary.serves(within=40)
-    made = Leased(store, primary, new_standby(lab, "standby", 3, lease))
+    made = Leased(store, primary, new_standby(lab, "standby", 3, lease, **keys))
     if second:
         new_standby(lab, "second", 4, lease)
     return made
 
 
-def new_standby(lab: Lab, name: str, number: int, lease: dict[str, Any]) -> Standby:
-    standby = lab.add(Standby(lab, name, number, keys={"guard": GUARD, "lease": lease}))
+def new_standby(lab: Lab, name: str, number: int, lease: dict[str, Any], **keys: Any) -> Standby:
+    standby = lab.add(Standby(lab, name, number, keys={"guard": GUARD, "lease": lease} | keys))
     standby.watch()
     return standby
 
@@ -182,3 +185,17 @@ def test_slow_arbiters_end_no_lease(lab: Lab) -> None:
             time.sleep(1.5)
     assert seen.idle_s == 0, seen.told()
     assert seen.seconds == 0, seen.told()
+
+
+def test_a_standby_that_a_hook_holds_gives_the_lease_back(lab: Lab) -> None:
+    """It has the lease while its hook vetoes; a primary that is back gets it, and serves."""
+    p = leased(lab, hooks={"pre_takeover": {"command": ["/bin/false"], "veto": True}})
+    with Overlap(APP, (p.primary, p.standby)) as seen:
+        p.primary.cut()
+        p.standby.wait_for_log("it holds the takeover", TAKEN_S)
+        wait_until(lambda: not p.primary.running(APP), 20, "nothing runs on the primary")
+        p.primary.heal()
+        p.primary.wait_for(APP, "active", 30)
+        p.standby.wait_for_log("claim -> standby", 10)
+    assert seen.seconds == 0, seen.told()
+    assert "start app.service" not in p.standby.log()

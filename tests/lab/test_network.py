@@ -186,7 +186,7 @@ def test_own_isolation_never_causes_a_takeover(lab: Lab, way: str) -> None:
         time.sleep(0.9)
     standby.wait_for_state("active_alive", 5)
     stays(standby, "active_alive", 3)
-    assert "standby -> unknown: our own network does not answer" in standby.log()
+    assert "standby -> unknown: no verdict on the primary any more" in standby.log()
     nothing_was_done(standby)
 
 

@@ -156,7 +156,7 @@ def test_why_says_why_it_held_still(make_pair: MakePair) -> None:
     told = why(standby)
     assert told["decision"] == ["standby", "unknown"]
     assert told["rows"][0]["when"] == "primary_unknown"
-    assert told["rows"][0]["because"] == "our own network does not answer"
+    assert told["rows"][0]["because"] == "no verdict on the primary any more"
     last = told["checks"][-1]
     assert (last["failed"], last["answered"], last["in_time"]) == (False, {GATEWAY: 0}, [])
     held = [event for event in told["held_since"] if event["kind"] == "held"]
