@@ -222,7 +222,10 @@ def test_a_renewal_that_is_granted_after_the_hold_ran_out_revives_nothing() -> N
 
 
 def test_the_winner_in_a_new_store_waits_for_those_it_does_not_know() -> None:
-    """It renews meanwhile, and says that it still waits; then it holds at once."""
+    """It renews meanwhile, and says that it still waits; then it holds at once, and says so.
+
+    Until the store knows, this host's next process would have to wait anew.
+    """
     story = Story()
     ask = story.next()
     story.reply(ask, after_s=1.0, fresh=True)
@@ -235,9 +238,13 @@ def test_the_winner_in_a_new_store_waits_for_those_it_does_not_know() -> None:
     assert story.keeper.due_s == pytest.approx(from_s)
     assert story.keeper.tick(from_s - 0.01) is None
     assert not story.held
-    story.keeper.tick(from_s)
+    said = story.keeper.tick(from_s)
     assert story.keeper.held(from_s)
-    assert story.next().settled
+    assert said
+    assert (said.verb, said.settled) == (Wish.RENEW, True)
+    story.now_s = from_s
+    story.reply(said, after_s=0.1)
+    assert story.next().sent_s == pytest.approx(from_s + TTL_S / 6)
 
 
 def test_a_refusal_while_waiting_in_a_new_store_ends_the_wait() -> None:

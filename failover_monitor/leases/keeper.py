@@ -89,7 +89,7 @@ class Keeper:
             due_s = self._last.sent_s + self._answer_s
         elif (verb := self._verb()) is not None:
             won_now = verb is Wish.RENEW and self._last.verb is Wish.ACQUIRE
-            again = verb is self._last.verb or won_now
+            again = (verb is self._last.verb or won_now) and not self._unsaid
             due_s = self._last.sent_s + (self._again_s if again else 0.0)
         if self._ours_s > -inf:
             due_s = min(due_s, self._ours_s)
@@ -133,6 +133,11 @@ class Keeper:
         if self.wanted:
             return Wish.RENEW if self._ours_s > -inf else Wish.ACQUIRE
         return Wish.RELEASE if self._owed_s > -inf else None
+
+    @property
+    def _unsaid(self) -> bool:
+        """A new store is new no more, and does not know it: our next process would wait again."""
+        return not self._last.settled and self._newness_s == -inf
 
     def _pass_time(self, now_s: float) -> None:
         """What comes true by waiting."""

@@ -163,13 +163,19 @@ def test_arbiters_that_lost_their_disks_know_nothing_and_the_lease_is_won_anew(l
     assert seen.seconds == 0, seen.told()
 
 
+def kill_guard(primary: Guarded) -> None:
+    """SIGKILL; returns when the next process holds the lease."""
+    known = len(primary.log())
+    primary.signal(MONITOR)
+    wait_until(lambda: "the lease is ours" in primary.log()[known:], 10, "the next one holds it")
+
+
 def test_a_guard_that_is_killed_keeps_its_lease(lab: Lab) -> None:
     """SIGKILL: the next process asks in the same name, and the service runs on."""
     p = leased(lab)
     with Overlap(APP, (p.primary, p.standby)) as seen:
         for _ in range(3):
-            p.primary.signal(MONITOR)
-            time.sleep(3)
+            kill_guard(p.primary)
     assert seen.seconds == 0, seen.told()
     assert seen.idle_s == 0, seen.told()
 

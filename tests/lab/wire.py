@@ -22,6 +22,7 @@ from typing import Any
 
 ETH_P_ALL = 0x0003
 ETHERNET_HEADER = 14
+ARP = b"\x08\x06"
 LONGEST_FRAME = 1 << 16  # a host's segmentation offload hands over more than one MTU at once
 
 
@@ -39,7 +40,8 @@ class Way:
     dropped_pairs: tuple[tuple[str, str], ...] = ()  # all frames between two addresses are lost
     duplicate_percent: float = 0.0
     reorder_percent: float = 0.0  # these frames skip the delay, or wait 10 ms where there is none
-    corrupt_percent: float = 0.0  # one bit behind the Ethernet header is wrong
+    corrupt_percent: float = 0.0  # one bit behind the Ethernet header is wrong; never of ARP, which
+    # has no checksum: a bent one poisons the neighbour's table, and that is another fault
     truncate_percent: float = 0.0  # cut off somewhere behind the Ethernet header
     replay_after_s: float = 0.0  # every frame comes once more so much later; 0 = never
 
@@ -132,7 +134,7 @@ class Schedule:
         """The frame as it comes out, right or wrong."""
         if len(frame) <= ETHERNET_HEADER:
             return frame
-        if _one_in(self._way["corrupt_percent"]):
+        if frame[12:14] != ARP and _one_in(self._way["corrupt_percent"]):
             bit = random.randrange(8 * ETHERNET_HEADER, 8 * len(frame))
             wrong = frame[bit // 8] ^ 1 << bit % 8
             frame = frame[: bit // 8] + bytes([wrong]) + frame[bit // 8 + 1 :]
@@ -162,7 +164,7 @@ def addresses(frame: bytes) -> frozenset[bytes]:
             return frozenset((frame[26:30], frame[30:34]))
         case b"\x86\xdd":
             return frozenset((frame[22:38], frame[38:54]))
-        case b"\x08\x06":
+        case kind if kind == ARP:
             return frozenset((frame[28:32], frame[38:42]))
         case _:
             return frozenset()
