@@ -74,10 +74,11 @@ def run(config_path: Path, paths: Paths, *, debug: bool = False, hands: Hands = 
         config = load_apart(config_path)
         probe = new_probe(config.policy)
     except (UnusableError, ProbeError) as error:
-        last_good = last_good_config(paths) if serving(intent) else None
+        ours = serving(intent)
+        last_good = last_good_config(paths) if ours else None
         if last_good is None:
             print(error, file=sys.stderr)
-            if isinstance(error, UnansweredError | ProbeError):  # worth another start
+            if ours or isinstance(error, UnansweredError | ProbeError):  # worth another start
                 return 1
             paths.armed.unlink(missing_ok=True)  # nothing of ours runs: no reason for a reset
             return os.EX_CONFIG
@@ -227,6 +228,8 @@ class Daemon:
             notify(f"RELOADING=1\nMONOTONIC_USEC={now_us}")
             try:
                 config = await asyncio.to_thread(load_apart, self.config_path)
+                if self.stopping.is_set():
+                    return
                 if config.policy.role is not self.monitor.policy.role:
                     raise UnusableError("another role needs a restart, not a reload")
                 probe = self._probe_for(config.policy)

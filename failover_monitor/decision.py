@@ -62,7 +62,8 @@ def decide(state: PairState, seen: Observation, policy: Policy) -> Decision:
     transition = next_transition(tables[policy.role], Facts(state, seen, policy))
     if transition:
         state = enter(state, transition, seen, policy)
-    if state.by_hand and state.phase in SERVING and seen.verdict is Verdict.DOWN:
+    down = seen.verdict is Verdict.DOWN and not seen.paused
+    if state.by_hand and state.phase in SERVING and down:
         state = replace(state, by_hand="")  # from now on it is a takeover like any other
     given_up = transition is not None and transition.source is Phase.CLAIM
     if not state.settled and not given_up and settled(state, seen):
@@ -126,6 +127,19 @@ def fenced(state: PairState, seen: Observation) -> PairState:
     on = left and (seen.verdict is Verdict.UP or seen.paused != "")
     now = done or (state.fenced and not on)
     return state if now is state.fenced else replace(state, fenced=now)
+
+
+def fence_due(state: PairState, seen: Observation, policy: Policy) -> bool:
+    """Whether the primary should be switched off now.
+
+    To stand in for a silent primary goes on calling for a fence that has failed.
+    """
+    if state.fenced or seen.host_stopping or seen.paused or seen.listening:
+        return False
+    if state.phase is Phase.FAILBACK:  # it went away again while we stop
+        return machine.primary_gone(Facts(state, seen, policy))
+    stands_in = state.phase in SERVING and seen.verdict is Verdict.DOWN
+    return state.phase is Phase.CLAIM or stands_in
 
 
 def hook_due(state: PairState, seen: Observation, policy: Policy) -> bool:

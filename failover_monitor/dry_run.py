@@ -17,6 +17,7 @@ The decision knows nothing of all this: it is the same monitor with other hands.
 """
 
 import argparse
+import asyncio
 import logging
 import os
 import sys
@@ -155,7 +156,9 @@ def imagined_units(real: Services, changed: Changed) -> Services:
 class ImaginedFence:
     """Runs no command; succeeds at once."""
 
-    def __init__(self, policy: FencePolicy, clock: Clock, changed: Changed) -> None:
+    def __init__(
+        self, policy: FencePolicy, clock: Clock, changed: Changed, _alone: asyncio.Lock
+    ) -> None:
         self._policy = policy
         self._clock = clock
         self._changed = changed

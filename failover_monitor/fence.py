@@ -22,8 +22,13 @@ class Fence:
     """One primary's fence.  `changed` is called whenever `seen` has changed by itself."""
 
     def __init__(
-        self, policy: FencePolicy, clock: Callable[[], float], changed: Callable[[], None]
+        self,
+        policy: FencePolicy,
+        clock: Callable[[], float],
+        changed: Callable[[], None],
+        alone: asyncio.Lock,
     ) -> None:
+        """`alone` is held while a command runs; the fence of an earlier policy has the same."""
         self._policy = policy
         self._clock = clock
         self._changed = changed
@@ -31,7 +36,7 @@ class Fence:
         self._wanted = False
         self._task: asyncio.Task[None] | None = None  # of the present wish
         self._tasks: set[asyncio.Task[None]] = set()  # and those that are being ended
-        self._alone = asyncio.Lock()
+        self._alone = alone
 
     @property
     def seen(self) -> FenceSeen:

@@ -162,14 +162,31 @@ def read_first(paths: Iterable[Path]) -> str | None:
 
 
 def load_intent(paths: Paths) -> dict[str, Any] | None:
-    """What the last process wrote down, of this boot or an earlier one."""
-    text = read_first(paths.intent())
+    """What the last process wrote down, of this boot or an earlier one.
+
+    Where a full file system has left one copy behind, the other one is newer.
+    """
+    found = [intent for path in paths.intent() if (intent := read_intent(path))]
+    same_boot = (intent for intent in found if intent["boot_id"] == found[0]["boot_id"])
+    newest = max(same_boot, key=written_s, default=None)
+    if newest:
+        newest.pop("written_s", None)
+    return newest
+
+
+def read_intent(path: Path) -> dict[str, Any] | None:
     try:
-        intent = json.loads(text) if text else None
+        intent = json.loads(read_first((path,)) or "")
     except (ValueError, RecursionError):
         return None
     complete = isinstance(intent, dict) and intent.keys() >= INTENT_KEYS
     return intent if complete else None
+
+
+def written_s(intent: dict[str, Any]) -> float:
+    """When it was written, as CLOCK_BOOTTIME; 0 where an older version did not say."""
+    stamp = intent.get("written_s")
+    return stamp if isinstance(stamp, float) else 0.0
 
 
 def take_lock(path: Path) -> int | None:
@@ -390,7 +407,8 @@ class Recorder:
 
     def intent(self, document: dict[str, Any]) -> bool:
         """Before anything acts on a decision it lies in /run; history follows when it can."""
-        return self._keep(self.paths.intent(), json.dumps(document) + "\n")
+        stamp = {"written_s": time.clock_gettime(time.CLOCK_BOOTTIME)}
+        return self._keep(self.paths.intent(), json.dumps(document | stamp) + "\n")
 
     def flag(self, path: Path, *, raised: bool) -> None:
         """A file that means something by being there."""

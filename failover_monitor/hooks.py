@@ -51,6 +51,7 @@ PRE_TAKEOVER, POST_TAKEOVER = "pre_takeover", "post_takeover"
 PRE_FAILBACK, POST_FAILBACK = "pre_failback", "post_failback"
 ON_EVENT = "on_event"
 WAITED_FOR = (PRE_TAKEOVER, PRE_FAILBACK)
+NOTHING_RUNS = 3  # systemctl(1): no unit is active
 NOT_EXECUTED = 203  # systemd.exec(5): EXIT_EXEC
 
 
@@ -93,7 +94,7 @@ class Hooks:
     """The hooks of one pair.  `changed` is called whenever something has become of one.
 
     `launch` gives the words that run one, `clear` those that end what an earlier run left behind,
-    and `runs_on` those that succeed when something was.
+    and `runs_on` those that end with `NOTHING_RUNS` when nothing was.
     """
 
     def __init__(
@@ -127,6 +128,12 @@ class Hooks:
         self._unclear = True  # a unit of an earlier run may still be there
 
     # Ask.
+
+    def reload(self, policy: HooksPolicy) -> None:
+        """Go on under a new policy; nothing waits for a hook that was not asked in its time."""
+        if self.policy.pre_failback is None:
+            self.pre_failback = HookSeen(Hooking.DONE, self._clock())
+        self.policy = policy
 
     def want(self, wanted: bool, moment: Moment) -> None:
         """Said in every turn.  True: run `pre_takeover` now.  False: forget its result.
@@ -275,7 +282,7 @@ class Hooks:
         # A systemd that is re-executed meanwhile makes systemd-run end at once, with success.
         if ended.status == 0 and job.name in WAITED_FOR:
             runs_on = await run_command(self._runs_on, timeout_s=CLEAR_S)
-            if runs_on.status == 0:
+            if runs_on.status != NOTHING_RUNS:
                 return Run(Ended(None, why="systemd lost sight of it while it ran"), took_s)
         self._unclear = ended.status is None or ended.status < 0  # it went, its unit may not have
         return Run(ended, took_s)
@@ -286,7 +293,8 @@ class Hooks:
         state = Hooking.FAILED if failed else Hooking.DONE
         why = said(run, hook) if failed else run.ended.last_line
         current = job.name == PRE_TAKEOVER and self._wanted and job.wish == self._wish
-        holds = failed and current and hook.veto
+        now = self.policy.pre_takeover  # a reload may have changed it meanwhile
+        holds = failed and current and now is not None and now.veto
         if current:
             since_s = self._clock()
             if state is self.pre_takeover.state:

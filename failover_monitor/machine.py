@@ -163,6 +163,11 @@ def cut_off(facts: Facts) -> bool:
     return primary_unknown(facts) and not by_hand(facts)
 
 
+def given_up(facts: Facts) -> bool:
+    """Nobody looks any more, and what is seen calls for no takeover."""
+    return facts.state.by_hand != "" and not by_hand(facts) and not primary_gone(facts)
+
+
 # Is the hook before a takeover next?
 
 
@@ -262,6 +267,7 @@ TABLE = (
     Row(Phase.CLAIM, gone_for_sure, Phase.TAKEOVER, "the primary is sure to serve no more"),
     Row(Phase.CLAIM, spoken_for, Phase.STANDBY, "the primary, or its service, answers after all"),
     Row(Phase.CLAIM, cut_off, Phase.UNKNOWN, "no verdict on the primary any more"),
+    Row(Phase.CLAIM, given_up, Phase.UNKNOWN, "it could not be done while the operator waited"),
     #
     Row(Phase.TAKEOVER, time_over, Phase.FAILBACK, "our lease is running out"),
     Row(Phase.TAKEOVER, operator_asked, Phase.FAILBACK, BY_HAND),

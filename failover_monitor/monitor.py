@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from failover_monitor import events, samples
 from failover_monitor.contact import Contact
-from failover_monitor.decision import adopt, decide, hook_due
+from failover_monitor.decision import adopt, decide, fence_due, hook_due
 from failover_monitor.detector import Detector
 from failover_monitor.events import Event, Kind, Trail
 from failover_monitor.files import Recorder
@@ -119,6 +119,7 @@ class Monitor:
         self.detector = detector_of(policy)(policy, now_s, grace_until_s=self._grace_until_s)
         self._proven_until_s = now_s + policy.limits.deadline_s  # by an earlier proof, or grace
         self._kept_until_s = 0.0  # as written down
+        self._armed = False  # the flag for systemd is raised
         self._listens_until_s = 0.0  # see `Observation.listening`
         self._seen = Observation(now_s=now_s, verdict=Verdict.UNKNOWN)
         self._answered_s = now_s  # when the primary answered last, or the watch began
@@ -383,6 +384,8 @@ class Monitor:
         self._units = seen.units
         if decision.transition:
             self._tell_transition(decision.transition)
+            if hooks := self.protections.hooks:  # what they owe is part of the record
+                hooks.moved(decision.transition, self._moment(decision.transition.because))
         self._keep_flags(seen)
         self.recorder.state_word(
             word(self.policy.role, self.detector.verdict, decision.state.phase)
@@ -400,7 +403,9 @@ class Monitor:
         self.detector.serve(phase in SERVING, self.clock())
         self._want(phase)
         self.orders.settle(decision.transition, self.state, self._seen)
-        self._call_hooks(decision.transition)
+        if hooks := self.protections.hooks:
+            due = hook_due(self.state, self._seen, self.policy)
+            hooks.want(due, self._moment(self.status.why))
         if decision.transition and phase not in SERVING:
             self.services.watch(self._watched())
 
@@ -413,24 +418,9 @@ class Monitor:
         leased = self._turned_s < self.protections.lease_until_s
         self.protections.want(
             lease=(guards or phase in LEASED) and not leaves,
-            fence=leased
-            and not self.state.fenced
-            and not self.services.host_stopping
-            and not (self._seen.paused or self._seen.listening)
-            # To stand in for a silent primary goes on calling for a fence that has failed.
-            and (phase is Phase.CLAIM or (phase in SERVING and down)),
+            fence=leased and fence_due(self.state, self._seen, self.policy),
             hurry=self.detector.suspicious or down or phase in SERVING,
         )
-
-    def _call_hooks(self, transition: Transition | None) -> None:
-        """Each has its moment: before a takeover and a failback, and when they are complete."""
-        hooks = self.protections.hooks
-        if hooks is None:
-            return
-        if transition:
-            hooks.moved(transition, self._moment(transition.because))
-        due = hook_due(self.state, self._seen, self.policy)
-        hooks.want(due, self._moment(self.status.why))
 
     def _moment(self, why: str) -> Moment:
         return Moment(self.state.phase, self.detector.verdict, why, self.policy)
@@ -534,10 +524,14 @@ class Monitor:
 
     def _keep_flags(self, seen: Observation) -> None:
         """What others on this host go by: may services start here, might any run here?"""
-        if not self.policy.enforced:
-            return
         phase = self.state.phase
-        self.recorder.flag(self.recorder.paths.armed, raised=phase in ARMED)
+        if not self.policy.enforced:
+            if self._armed:  # by the policy before this one
+                self._armed = False
+                self.recorder.flag(self.recorder.paths.armed, raised=False)
+            return
+        self._armed = phase in ARMED
+        self.recorder.flag(self.recorder.paths.armed, raised=self._armed)
         if self.policy.role is Role.PRIMARY and phase is not Phase.UNKNOWN:
             may_start = phase in (Phase.OPENING, Phase.SERVING)
             self.recorder.flag(self.recorder.paths.permit, raised=may_start)

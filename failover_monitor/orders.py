@@ -143,7 +143,7 @@ class Orders:
         self.told: list[Told] = []  # the caller takes and clears them
         self.answer: dict[str, Any] | None = None  # what became of the latest request
         self._boot, self._role = boot, role
-        self._latest: dict[Order, Request] = {}
+        self._granted: dict[Order, Request] = {}  # the latest of each that was not dropped
         self._text: str | None = None  # of the pause's file
         self._remind_s = -INF
 
@@ -160,7 +160,7 @@ class Orders:
             self._drop(order, request, age)
             return
         self._tell(f"{order} asked for by {request}", request.fields | {"ORDER": order.value})
-        self.pending[order] = self._latest[order] = request
+        self.pending[order] = request
 
     def asked(self, order: Order) -> str:
         """Who asks for it now; "" = nobody."""
@@ -172,15 +172,16 @@ class Orders:
         if transition.because != BY_HAND:
             return {}
         order = Order.FAILBACK if transition.target is Phase.FAILBACK else Order.TAKEOVER
-        request = self._latest.get(order)
+        claimed = transition.source is Phase.CLAIM
+        request = (self._granted if claimed else self.pending).get(order)
         return request.fields if request else {}
 
     def settle(self, transition: Transition | None, state: PairState, seen: Observation) -> None:
         """See what became of each request in one decision."""
         moved = transition is not None and transition.because == BY_HAND
-        target = transition.target if transition else None
+        source, target = (transition.source, transition.target) if transition else (None, None)
         if request := self.pending.get(Order.TAKEOVER):
-            if moved and target is not Phase.FAILBACK:
+            if moved and source is not Phase.CLAIM and target is not Phase.FAILBACK:
                 self._done(Order.TAKEOVER, request)
             else:
                 self._drop(Order.TAKEOVER, request, why_no_takeover(state, seen))
@@ -198,6 +199,7 @@ class Orders:
 
     def _done(self, order: Order, request: Request) -> None:
         self.pending.pop(order, None)
+        self._granted[order] = request
         self.answer = {"order": order.value, "at_s": request.at_s, "dropped": ""}
 
     def _drop(self, order: Order, request: Request, why: str) -> None:

@@ -75,6 +75,7 @@ class Protections:
         self._unproven: list[CheckSeen] = []  # failures that wait for an answered echo
         self.runner: Runner | None = None
         self.fence: Fence | None = None
+        self.fencing: asyncio.Lock = before.fencing if before else asyncio.Lock()
         self.keeper: Keeper | None = None
         self.engine: Engine | None = None
         self.hooks: Hooks | None = None
@@ -88,7 +89,7 @@ class Protections:
         if before and old and old.fence == policy.fence:
             self.fence = before.fence
         elif policy.fence:
-            self.fence = self.doors.fence(policy.fence, clock, changed)
+            self.fence = self.doors.fence(policy.fence, clock, changed, self.fencing)
         if before and old and old.lease == policy.lease:
             self.keeper, self.engine = before.keeper, before.engine
             self.leased_since_s = before.leased_since_s
@@ -99,7 +100,7 @@ class Protections:
 
         if before and before.hooks and policy.hooks:
             self.hooks = before.hooks
-            self.hooks.policy = policy.hooks
+            self.hooks.reload(policy.hooks)
         elif policy.hooks:
             self.hooks = self.doors.hooks(policy.hooks, clock, changed)
 
@@ -225,10 +226,10 @@ def new_runner(policy: Policy, clock: Clock, changed: Changed) -> Runner:
     return Runner(policy.service_checks, clock, changed)
 
 
-def new_fence(policy: FencePolicy, clock: Clock, changed: Changed) -> Fence:
+def new_fence(policy: FencePolicy, clock: Clock, changed: Changed, alone: asyncio.Lock) -> Fence:
     from failover_monitor.fence import Fence
 
-    return Fence(policy, clock, changed)
+    return Fence(policy, clock, changed, alone)
 
 
 def new_hooks(policy: HooksPolicy, clock: Clock, changed: Changed) -> "Hooks":
@@ -254,7 +255,7 @@ class Doors:
     """How checks, fence, lease and hooks reach the world; a rehearsal and a dry run have others."""
 
     runner: Callable[[Policy, Clock, Changed], Runner] = new_runner
-    fence: Callable[[FencePolicy, Clock, Changed], Fence] = new_fence
+    fence: Callable[[FencePolicy, Clock, Changed, asyncio.Lock], Fence] = new_fence
     engine: "Callable[[LeasePolicy, Changed], Engine]" = new_engine
     hooks: "Callable[[HooksPolicy, Clock, Changed], Hooks]" = new_hooks
 

@@ -566,6 +566,33 @@ def test_a_guard_that_cannot_begin_disarms_the_host(watch: Daemon) -> None:
     assert not watch.paths.armed.exists()
 
 
+def test_a_guard_that_cannot_begin_while_services_run_leaves_the_host_armed(
+    watch: Daemon,
+) -> None:
+    """Neither configuration can be used: another start, and a reset if none succeeds."""
+    watch.be_primary(running=True, deadline=60)
+    process = watch.start()
+    eventually(lambda: watch.hears("STATUS=serving"))
+    process.kill()
+    process.wait()
+    watch.config.write_text("{")
+    for path in watch.paths.last_good_config():
+        eventually(path.exists)
+        path.write_text("{")
+    assert watch.start().wait(PATIENCE_S) == 1
+    assert watch.paths.armed.exists()
+
+
+def test_a_stop_during_a_reload_ends_it(watch: Daemon) -> None:
+    """Nothing that the reload began is left to wait for."""
+    process = watch.start()
+    eventually(lambda: watch.word() == "active_alive\n")
+    process.send_signal(signal.SIGHUP)
+    eventually(lambda: watch.hears("RELOADING=1"))
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(PATIENCE_S) == 0
+
+
 def test_a_guard_with_a_bad_configuration_goes_on_while_services_run(watch: Daemon) -> None:
     """The last good one is used, and the host stays armed."""
     watch.be_primary(running=True, deadline=60)

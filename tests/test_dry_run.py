@@ -1,5 +1,6 @@
 """A dry run decides as the monitor does, on the same traffic, and touches nothing."""
 
+import asyncio
 import json
 import logging
 import os
@@ -175,7 +176,7 @@ def test_a_fence_is_never_run(caplog: pytest.LogCaptureFixture, tmp_path: Path) 
     """Its command is named; it is imagined to succeed; a wish that ends is forgotten."""
     left = tmp_path / "left"
     policy = FencePolicy(command=("/usr/bin/touch", str(left)), options={})
-    fence = ImaginedFence(policy, lambda: 5.0, lambda: None)
+    fence = ImaginedFence(policy, lambda: 5.0, lambda: None, asyncio.Lock())
     states = [fence.seen.state]
     for wanted in (True, True, False):
         fence.want(wanted)

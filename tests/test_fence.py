@@ -31,6 +31,7 @@ class Primary:
         self.agent.write_text(AGENT)
         self.agent.chmod(0o755)
         self.changes = 0
+        self.alone = asyncio.Lock()
         self.mood("exit 0")
 
     def mood(self, script: str, *, first: str = "") -> None:
@@ -39,7 +40,7 @@ class Primary:
 
     def fence(self, **policy: Any) -> Fence:
         given: dict[str, Any] = {"command": (str(self.agent),), "options": {}, "timeout_s": 30.0}
-        return Fence(FencePolicy(**(given | policy)), time.monotonic, self._changed)
+        return Fence(FencePolicy(**(given | policy)), time.monotonic, self._changed, self.alone)
 
     def _changed(self) -> None:
         self.changes += 1
@@ -189,6 +190,20 @@ async def test_a_success_is_forgotten_with_the_wish(primary: Primary) -> None:
         assert len(primary.runs) == run
         made.want(False)
         assert made.seen.state is Fencing.IDLE
+
+
+async def test_a_fence_of_another_policy_waits_for_the_one_before(primary: Primary) -> None:
+    """A reload: the old command is being ended, and the agent knows one switch at a time."""
+    primary.mood("trap 'sleep 0.3; echo end >>runs; exit 1' TERM; sleep 60 & wait")
+    before = primary.fence()
+    before.want(True)
+    await until(lambda: primary.runs, "the old one runs")
+    primary.mood("echo end >>runs")
+    after = primary.fence(timeout_s=20.0)
+    before.want(False)
+    after.want(True)
+    await until(lambda: after.seen.state is Fencing.DONE, "the new one has ended")
+    assert [line.split()[0] for line in primary.runs] == ["begin", "end", "begin", "end"]
 
 
 async def test_a_fence_never_runs_twice_at_once(primary: Primary) -> None:

@@ -3,6 +3,7 @@
 Full and read-only disks are small tmpfs mounts in a mount namespace of a process of its own.
 """
 
+import errno
 import json
 import logging
 import os
@@ -360,6 +361,27 @@ def test_an_intent_that_is_not_ours_is_none(recorder: Recorder, paths: Paths, te
     for path in paths.intent():
         path.write_bytes(text.encode("latin-1"))
     assert load_intent(paths) is None
+
+
+@pytest.mark.parametrize("full", [0, 1], ids=["run", "disk"])
+def test_the_copy_that_a_full_file_system_left_behind_is_not_believed(
+    recorder: Recorder, paths: Paths, monkeypatch: pytest.MonkeyPatch, full: int
+) -> None:
+    """It says that nothing of ours runs here: nobody would ever stop it."""
+    recorder.intent({**INTENT, "phase": "standby"})
+    settle(recorder)
+    left, write = list(paths.intent())[full], files.replace_file
+
+    def full_there(path: Path, text: str, **options: Any) -> None:
+        if path == left:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, text, **options)
+
+    monkeypatch.setattr(files, "replace_file", full_there)
+    recorder.intent({**INTENT, "phase": "active"})
+    settle(recorder)
+    assert json.loads(left.read_text())["phase"] == "standby"
+    assert load_intent(paths) == {**INTENT, "phase": "active"}
 
 
 def test_an_intent_of_a_newer_version_is_ours(recorder: Recorder, paths: Paths) -> None:

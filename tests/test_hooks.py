@@ -52,13 +52,16 @@ def direct(job: Job, hook: HookPolicy) -> Sequence[str]:
     return ("/usr/bin/env", *words, *hook.command)
 
 
+NOTHING_RUNS = ("/bin/sh", "-c", f"exit {hooks.NOTHING_RUNS}")
+
+
 class Stage:
     """A directory of scripts, and the hooks that run them."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.wanted = False
-        self.runs_on: tuple[str, ...] = ("/bin/false",)
+        self.runs_on: tuple[str, ...] = NOTHING_RUNS
         self.changes = 0
         self.told: list[HookTold] = []
         self.hooks = self.made(HooksPolicy())
@@ -365,14 +368,44 @@ async def test_a_disk_that_hangs_is_a_failed_hook(
     assert stage.runs == []
 
 
-async def test_a_success_that_systemd_only_seems_to_tell_is_none(stage: Stage) -> None:
-    """The unit runs on: systemd was re-executed, and systemd-run ended with 0 at once."""
-    stage.runs_on = ("/bin/true",)
+@pytest.mark.parametrize("runs_on", ["exit 0", "exit 1", "sleep 60"])
+async def test_a_success_that_systemd_only_seems_to_tell_is_none(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, runs_on: str
+) -> None:
+    """The unit runs on: systemd was re-executed, and systemd-run ended with 0 at once.
+
+    Who cannot be asked whether it does has not said that it does not.
+    """
+    monkeypatch.setattr(hooks, "CLEAR_S", 0.5)
+    stage.runs_on = ("/bin/sh", "-c", runs_on)
     stage.made(HooksPolicy(pre_takeover=stage.hook("exit 0", veto=True)))
     stage.wanted = True
     told = await stage.ended("pre_takeover")
     assert (told.state, told.holds) == (Hooking.FAILED, True)
     assert told.why == "systemd lost sight of it while it ran"
+
+
+async def test_a_veto_that_a_reload_brings_holds_and_is_tried_again(stage: Stage) -> None:
+    """The run began without it: its end is judged by what is wanted now."""
+    stage.made(HooksPolicy(pre_takeover=stage.hook("echo ran >>runs; sleep 0.2; exit 1")))
+    stage.wanted = True
+    await stage.until(lambda: stage.runs, "it runs")
+    veto = stage.hook("echo again >>runs", veto=True)
+    stage.hooks.reload(HooksPolicy(pre_takeover=veto))
+    assert (await stage.ended("pre_takeover")).holds
+    await stage.until(lambda: stage.hooks.pre_takeover.state is Hooking.DONE, "it lets go")
+    assert stage.runs[0] == "ran"
+
+
+async def test_a_hook_that_comes_with_a_reload_was_not_asked_in_its_time(stage: Stage) -> None:
+    """The failback is under way: nothing waits for what nobody runs."""
+    stage.made(HooksPolicy())
+    began_s = time.monotonic()
+    stage.moved(FAILBACK)
+    stage.hooks.reload(HooksPolicy(pre_failback=stage.hook("echo ran >>runs")))
+    seen = stage.hooks.pre_failback
+    assert seen.state is Hooking.DONE
+    assert seen.since_s > began_s
 
 
 async def test_a_fault_of_our_own_is_a_failed_hook(

@@ -532,20 +532,21 @@ def leaves_there_what_an_operator_moved(turn: Turn) -> bool:
 
 
 def claims_no_longer_than_somebody_looks(turn: Turn) -> bool:
-    """An operator's claim on a primary that lives is given up."""
+    """An operator's claim is given up, unless there is a reason without an operator."""
     held = turn.state.phase is Phase.CLAIM and turn.state.by_hand
     lives = turn.seen.verdict is not Verdict.DOWN and turn.seen.service is not Verdict.DOWN
-    if not held or of_an_operator(turn) or not lives:
+    barred = turn.decision.state.flapping
+    if not held or of_an_operator(turn) or not (lives or barred):
         return True
     return turn.phase in (Phase.STANDBY, Phase.UNKNOWN)
 
 
 def remembers_who_took_over(turn: Turn) -> bool:
-    """For as long as it lasts, and the primary has not been down since."""
+    """For as long as it lasts, and the primary has not been down since; a pause counts not."""
     by_hand = turn.decision.state.by_hand
     if turn.phase not in (Phase.CLAIM, *SERVING):
         return by_hand == ""
-    if turn.phase in SERVING and turn.seen.verdict is Verdict.DOWN:
+    if turn.phase in SERVING and turn.seen.verdict is Verdict.DOWN and not turn.seen.paused:
         return by_hand == ""
     return not turn.state.by_hand or by_hand == turn.state.by_hand
 

@@ -57,12 +57,25 @@ def test_a_request_is_taken_and_answered() -> None:
     orders = of()
     orders.take(Order.TAKEOVER, request(), WALL_S + 1)
     assert orders.asked(Order.TAKEOVER) == "alice"
+    assert orders.fields(TAKEN) == {"BY": "alice", "REASON": "new disk"}
+    assert orders.fields(GIVEN_BACK) == {}
     orders.settle(TAKEN, PairState(phase=Phase.TAKEOVER), seen(takeover_asked="alice"))
     assert orders.pending == {}
     assert orders.document()["request"] == {"order": "takeover", "at_s": WALL_S, "dropped": ""}
-    assert orders.fields(TAKEN) == {"BY": "alice", "REASON": "new disk"}
-    assert orders.fields(GIVEN_BACK) == {}
     assert sentences(orders) == ["takeover asked for by alice: new disk"]
+
+
+def test_who_asks_while_a_claim_is_under_way_gets_no_credit_for_it() -> None:
+    """It is the first one's; the second is told that it is under way already."""
+    orders = of()
+    claimed = Transition(Phase.STANDBY, Phase.CLAIM, BY_HAND, "takeover_asked")
+    won = Transition(Phase.CLAIM, Phase.TAKEOVER, BY_HAND, "by_hand_and_sure")
+    orders.take(Order.TAKEOVER, request(), WALL_S)
+    orders.settle(claimed, PairState(phase=Phase.CLAIM), seen(takeover_asked="alice"))
+    orders.take(Order.TAKEOVER, request(by="bob"), WALL_S)
+    assert orders.fields(won)["BY"] == "alice"
+    orders.settle(won, PairState(phase=Phase.TAKEOVER), seen(takeover_asked="bob"))
+    assert "bob asked for is dropped: one is under way already" in sentences(orders)[-1]
 
 
 @pytest.mark.parametrize("age_s", [FRESH_S + 1, -3600.0, math.inf])

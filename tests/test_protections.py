@@ -202,3 +202,19 @@ def test_a_failure_counts_only_beside_an_answered_echo() -> None:
     stage.silent = False
     stage.pass_time(11.0)
     assert stage.service() is Verdict.DOWN
+
+
+def test_a_reload_that_takes_the_lease_away_disarms_the_host() -> None:
+    """Nothing has to end in time any more: no reason for a reset."""
+    world = World(policy_of(lease=LEASE))
+    world.begin()
+    world.run_until(10.0)
+    world.hosts["198.51.100.2"].up = False
+    world.store.holder = ""
+    world.run_until(60.0)
+    assert "armed" in world.recorder.raised
+    assert world.monitor
+    world.policy = policy_of()
+    world.monitor.reload(world.policy, world.monitor.probe)
+    world.run_until(70.0)
+    assert world.recorder.raised == set()

@@ -208,14 +208,14 @@ def end_pause(paths: Paths, reason: str) -> None:
         lasting.unlink(missing_ok=True)
         print("the pause is over; failover-monitor is not running")
         return
-    if not volatile.exists():  # the monitor holds no pause: what is left would after a reboot
+    if not volatile.exists():  # the monitor holds no pause: its next process would
         lasting.unlink(missing_ok=True)
         print("the pause is over")
         return
     ask(paths, Order.RESUME, reason)
     print("resumed: a takeover needs fresh checks from now on")
     if not comes(lambda: not lasting.exists()):
-        why = f"{lasting} cannot be removed: after a reboot it would hold again"
+        why = f"{lasting} cannot be removed: after the next start it would hold again"
         raise RefusedError(why, hint=f"remove {lasting}")
 
 

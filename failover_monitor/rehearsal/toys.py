@@ -4,6 +4,7 @@ Rule: they answer in virtual time, as the real ones do in real time; `due_s` say
 something new, `advance` makes it so.  Health and keeper are the production code.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
@@ -277,7 +278,7 @@ def toy_doors(world: "World", toys: list[Toy]) -> Doors:
         toys.append(made := ToyRunner(world, policy.service_checks))
         return made
 
-    def fence(policy: FencePolicy, _clock: Clock, _changed: Changed) -> ToyFence:
+    def fence(policy: FencePolicy, _c: Clock, _changed: Changed, _a: asyncio.Lock) -> ToyFence:
         toys.append(made := ToyFence(world, policy))
         return made
 
