@@ -129,7 +129,17 @@ class Paths:
 def replace_file(path: Path, text: str, *, mode: int = 0o644) -> None:
     """Write a small file whole.  Raises OSError; the old content stays when it does."""
     temporary = path.with_name(f".{path.name}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        write_whole(temporary, text, mode)
+        temporary.replace(path)
+    except OSError:
+        with suppress(OSError):  # what there is of it may be all that is left of the disk
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_whole(path: Path, text: str, mode: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:
         os.fchmod(descriptor, mode)
         data = text.encode()
@@ -138,7 +148,6 @@ def replace_file(path: Path, text: str, *, mode: int = 0o644) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    temporary.replace(path)
 
 
 def remove_if(path: Path, text: str | None) -> None:

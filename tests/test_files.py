@@ -384,6 +384,22 @@ def test_the_copy_that_a_full_file_system_left_behind_is_not_believed(
     assert load_intent(paths) == {**INTENT, "phase": "active"}
 
 
+def test_a_file_that_does_not_fit_leaves_nothing_behind() -> None:
+    """The old content stays, and no half of the new one takes the last room."""
+    told = on_small_disk("""
+path = Path("/mnt/word")
+replace_file(path, "old")
+fill()
+for _ in range(2):
+    try:
+        replace_file(path, "new" * 100_000)
+    except OSError as error:
+        print(error.strerror)
+print(path.read_text(), sorted(os.listdir("/mnt")))
+""")
+    assert told.splitlines() == ["No space left on device"] * 2 + ["old ['ballast', 'var', 'word']"]
+
+
 def test_an_intent_of_a_newer_version_is_ours(recorder: Recorder, paths: Paths) -> None:
     """It knows more than we ask for: a step back must not forget that we serve."""
     recorder.intent({**INTENT, "more": 1})

@@ -145,7 +145,7 @@ def mounted(made: Pair, *places: str) -> Standby:
         standby.run("mkdir", "-p", disk)
         standby.run("mount", "-t", "tmpfs", "-o", "size=64k,mode=0755", "tmpfs", disk)
         standby.run("mount", "--bind", disk, place)
-    standby.run("mkdir", JOURNAL)
+    standby.run("mkdir", "-p", JOURNAL)
     standby.run("mount", "--bind", KEPT, JOURNAL)
     return standby
 
@@ -185,6 +185,24 @@ def test_a_full_disk_delays_no_takeover(make_pair: MakePair) -> None:
     history = standby.read(EVENTS)
     assert "takeover -> active" in history
     assert all(json.loads(line) for line in history.splitlines() if line)
+
+
+def test_killed_with_a_full_run_it_still_knows_what_it_started(make_pair: MakePair) -> None:
+    """The copy of its intent in /run was left behind: the one on the disk is newer."""
+    made = make_pair(watch=False)
+    place = "/run/failover-monitor"
+    standby = mounted(made, place)
+    standby.watch()
+    standby.wait_for_log("unknown -> standby", 2)
+    wait_until(lambda: '"standby"' in standby.read(f"{place}/intent.json"), 2, "it is written")
+    fill(standby, f"{place}/ballast")
+    quick_takeover(made)
+    journal_says(standby, f"cannot write {place}/intent.json: No space left")
+    wait_until(lambda: '"active"' in standby.read(f"{HISTORY}/intent.json"), 2, "intent is kept")
+    assert '"standby"' in standby.read(f"{place}/intent.json")
+    made.primary.heal()
+    standby.signal(MONITOR)
+    standby.wait_for(APP, "inactive", 20)
 
 
 def test_a_read_only_log_delays_no_takeover(make_pair: MakePair) -> None:
