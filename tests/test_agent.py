@@ -21,7 +21,7 @@ from failover_monitor.agent.service import Agent, Target
 from failover_monitor.agent.words import trial
 from failover_monitor.cli import main
 from failover_monitor.settings import NotifyKeys
-from tests.agent_desk import DOWN, FAILBACK, TAKEOVER, TWO, Desk, reference, transition
+from tests.agent_desk import DOWN, FAILBACK, TAKEOVER, TWO, UP, Desk, reference, transition
 
 FIVE = {
     "gateway_ip": "198.51.100.1",
@@ -448,6 +448,53 @@ def test_a_pause_whose_end_was_lost_is_over_by_the_status(desk: Desk) -> None:
     desk.run(60, paused={"by": "alice"})
     desk.run(10, paused=None)
     assert [subject.split(":")[0] for subject in desk.sender.subjects] == ["WARNING", "OVER"]
+
+
+FENCE_FAILED = {
+    "kind": "fence",
+    "level": "ERROR",
+    "what": "the fence failed 3 times: status 1",
+    "FENCE": "failed",
+}
+FENCED = {
+    "kind": "fence",
+    "level": "WARNING",
+    "what": "the fence succeeded: the primary is off",
+    "FENCE": "done",
+}
+
+
+@pytest.mark.parametrize("mended", [True, False])
+def test_a_fence_that_fails_is_told_once_and_so_is_its_end(desk: Desk, mended: bool) -> None:
+    """It succeeds at last; or the primary returns before it does."""
+    desk.tell(DOWN, transition("standby", "claim"), FENCE_FAILED)
+    desk.run(40, phase="claim", verdict="down")
+    bodies = [message.body for message in desk.sender.got]
+    assert sum(FENCE_FAILED["what"] in body for body in bodies) == 1
+    assert any(s.startswith("ERROR: the fence fails") for s in desk.sender.subjects)
+    if mended:
+        desk.tell(FENCED, transition("claim", "takeover"), transition("takeover", "active"))
+        desk.run(5, phase="active", verdict="down")
+    else:
+        desk.tell(UP, transition("claim", "standby"))
+        desk.run(5)
+    assert sum(s.startswith("OVER: the fence fails") for s in desk.sender.subjects) == 1
+    assert "fence" not in desk.agent.conditions.open
+
+
+def test_a_check_that_passes_after_a_restart_of_the_monitor_is_over(desk: Desk) -> None:
+    """Its first pass is no event: the status says it, and not before it has passed."""
+    fails = {"kind": "service_check", "level": "WARNING", "what": "service check app fails: no",
+             "CHECK": "app", "OUTCOME": "fail"}  # fmt: skip
+    desk.tell(fails)
+    desk.run(5, checks_not_passing=["app"])
+    desk.tell({"kind": "started", "level": "INFO", "what": "failover-monitor watches"})
+    desk.run(5, checks_not_passing=["app"])
+    assert len(desk.sender.got) == 1
+    desk.run(5, checks_not_passing=[])
+    begun, over = desk.sender.subjects
+    assert begun.startswith("WARNING: a service check fails (app)")
+    assert over.startswith("OVER: a service check fails (app)")
 
 
 def hook(state: str, **fields: str) -> dict[str, Any]:
