@@ -250,6 +250,17 @@ def test_a_service_that_dies_again_and_again_is_one_matter(desk: Desk) -> None:
     assert desk.sender.subjects[1].startswith("OVER: a service does not run here")
 
 
+def test_a_service_that_fails_and_leaves_the_list_is_no_matter_any_more(desk: Desk) -> None:
+    """An operator took it off the list: what is left runs steadily, so it is over."""
+    desk.tell(*({"kind": "service_failed", "level": "ERROR", "what": f"{unit} does not run: x",
+                 "UNIT": unit} for unit in ("app.service", "db.service")))  # fmt: skip
+    units = [{"name": "app.service", "state": "running"}]
+    desk.run(50, phase="active", units=units)
+    assert len(desk.sender.got) == 1
+    desk.run(20, phase="active", units=units)
+    assert desk.sender.subjects[1].startswith("OVER: a service does not run here")
+
+
 def test_who_wants_to_hear_everything_hears_it(tmp_path: Path) -> None:
     """At "info" each start and each service has its message; at "warning" none of them."""
     desk = Desk(tmp_path, "info", "warning")

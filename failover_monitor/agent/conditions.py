@@ -138,10 +138,13 @@ class Conditions:
         return age_s > patience_s and over(status, name)
 
     def _service_over(self, status: dict[str, Any], age_s: float) -> bool:
-        """Those that failed run steadily, or none should run here."""
-        run = {u["name"] for u in status["units"] if u["state"] in ("running", "finished")}
+        """Those that failed and are still managed run steadily, or none should run here."""
+        states = {unit["name"]: unit["state"] for unit in status["units"]}
+        failed = states.keys() & set(self.open["service_failed"].units)
         serving = status["phase"] in SERVING | {"serving", "opening"}
-        steady = age_s > STEADY_S and run >= set(self.open["service_failed"].units)
+        steady = age_s > STEADY_S and all(
+            states[name] in ("running", "finished") for name in failed
+        )
         return steady or (age_s > SETTLED_S and not serving)
 
     def _verdict(self, event: dict[str, Any]) -> Iterator[News]:
