@@ -20,6 +20,7 @@ from failover_monitor.agent.outbox import ENTRIES, Pace
 from failover_monitor.agent.service import Agent, Target
 from failover_monitor.agent.words import trial
 from failover_monitor.cli import main
+from failover_monitor.model import Role
 from failover_monitor.settings import NotifyKeys
 from tests.agent_desk import DOWN, FAILBACK, TAKEOVER, TWO, UP, Desk, reference, transition
 
@@ -284,6 +285,22 @@ def test_the_guard_on_the_primary_tells_that_it_closes(desk: Desk) -> None:
     desk.tell(transition("gated", "opening"), transition("opening", "serving"))
     desk.run(5, role="primary", phase="serving")
     assert [subject.split(":")[0] for subject in desk.sender.subjects] == ["WARNING", "OVER"]
+
+
+def test_on_the_primary_it_is_this_host_that_is_cut_off(tmp_path: Path) -> None:
+    """The verdict there is about its own contact: nobody is sent to look at the primary."""
+    desk = Desk(tmp_path, role=Role.PRIMARY)
+    desk.tell(DOWN | {"what": "verdict down: nobody answers"}, transition("serving", "closing"))
+    desk.run(5, role="primary", phase="closing", verdict="down")
+    unknown = {"kind": "verdict", "level": "WARNING", "what": "verdict unknown: we slept",
+               "SUBJECT": "unknown"}  # fmt: skip
+    desk.tell(unknown)
+    desk.run(5, role="primary", phase="gated", verdict="unknown")
+    cut, lost = desk.sender.got
+    assert "WARNING: this host is cut off: " in cut.subject
+    assert "To do:  look at this host's network" in cut.body
+    assert "WARNING: this host does not know whether it is in contact: " in lost.subject
+    assert not any("the primary" in message.body for message in (cut, lost))
 
 
 # How the file is followed.
@@ -616,7 +633,7 @@ def test_a_target_that_hangs_delays_nobody_else(
         for name, hook in (("hanging", hanging), ("well", well))
     )
     pace = Pace(settle_s=0.2, first_pause_s=0.1, longest_pause_s=0.2)
-    agent = Agent(desk.paths, desk.home, targets, None, pace=pace)
+    agent = Agent(desk.paths, desk.home, targets, None, role=Role.STANDBY, pace=pace)
     thread = threading.Thread(target=agent.run)
     thread.start()
     desk.tell(*TAKEOVER)

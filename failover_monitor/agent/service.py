@@ -19,6 +19,7 @@ from failover_monitor.agent.courier import Courier, Sends
 from failover_monitor.agent.follow import Follower
 from failover_monitor.agent.outbox import Outbox, Pace
 from failover_monitor.files import Paths, replace_file
+from failover_monitor.model import Role
 
 log = logging.getLogger("failover_monitor.agent")
 
@@ -61,6 +62,7 @@ class Agent:
         targets: tuple[Target, ...],
         textfile: Path | None,
         *,
+        role: Role,
         pace: Pace | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -87,6 +89,7 @@ class Agent:
                 target.sender,
                 lock=self._lock,
                 host=host,
+                role=role,
                 clock=self._clock.wall,
             )
             for target in targets
