@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -314,6 +315,48 @@ def test_a_time_of_day_is_the_latest_that_has_been(paths: Paths) -> None:
     now_s = BASE_S - 3600
     assert end_of("03:12", now_s) == BASE_S - 86_400 + 13 * 60
     assert end_of("01:12", now_s) == BASE_S - 7200 + 13 * 60
+
+
+@pytest.mark.parametrize(
+    ("words", "now", "end"),
+    [
+        ("20:00", "2026-10-25 12:00", "2026-10-24 20:01"),  # that night had an hour more
+        ("20:00", "2026-03-29 12:00", "2026-03-28 20:01"),  # and this one an hour less
+        ("20:00", "2026-03-01 12:00", "2026-02-28 20:01"),
+        ("2026-10-25", "2026-11-01 12:00", "2026-10-26 00:00"),
+    ],
+)
+def test_a_time_is_found_beyond_a_change_of_the_clocks(
+    paths: Paths, words: str, now: str, end: str
+) -> None:
+    """Yesterday at eight is eight by yesterday's clock, however long the night was."""
+    os.environ["TZ"] = "Europe/Berlin"  # `paths` puts it back
+    time.tzset()
+    now_s, end_s = (time.mktime(time.strptime(at, "%Y-%m-%d %H:%M")) for at in (now, end))
+    assert end_of(words, now_s) == end_s
+
+
+def test_after_the_clock_was_set_back_the_last_decision_of_that_time_is_shown(
+    paths: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the order of the record: what came before, by a clock that was fast, is older."""
+    moves = (
+        (7200, "standby", "takeover"),
+        (7210, "takeover", "active"),
+        (60, "active", "failback"),
+    )
+    write(
+        paths.events,
+        (
+            {"at_s": BASE_S + at_s, "kind": "transition", "level": "WARNING", "FROM": source,
+             "TO": target, "what": f"{source} -> {target}"}
+            for at_s, source, target in moves
+        ),
+    )  # fmt: skip
+    assert cli.main(["why", "--at", "2026-11-21 03:30"]) == FINE
+    assert capsys.readouterr().out.startswith("decision   active -> failback")
+    assert cli.main(["why", "--at", "2026-11-21 06:00"]) == FINE
+    assert capsys.readouterr().out.startswith("decision   active -> failback")
 
 
 # Holding still.
