@@ -32,14 +32,14 @@ HOUR_S = 3600.0
 GOLDEN = """\
 2026-11-21 03:00:00 to 2026-11-21 04:00:00 UTC, one column is 60 s
 
-primary 198.51.100.2: 6.2 % of 1100 echoes lost; longest round trip 1.78 ms
+primary 198.51.100.2: 6.18 % of 1100 echoes lost; longest round trip 1.78 ms
 mean   0.89 ms │                                        ▁▂▂▂▃     ▅▅▅▆▆▇▇▇██
                │                ▁▁▁▂▂▂▃▃▃ ▄▄▅▅▆▆▆▇▇▇██  █████     ██████████
                │▃▃▄▄▄▅▅▅▆▆▆▇▇▇███████████ ████████████  █████     ██████████
           0 ms │█████████████████████████x████████████xx█████     ██████████
 loss   0-100 % │···········▁▁▁▁··········█············██·····     ··········
 
-reference 198.51.100.1: 3.6 % of 1100 echoes lost; longest round trip 0.6 ms
+reference 198.51.100.1: 3.64 % of 1100 echoes lost; longest round trip 0.6 ms
 mean    0.3 ms │██████████████████████████████████████  █████     ██████████
                │██████████████████████████████████████  █████     ██████████
                │██████████████████████████████████████  █████     ██████████
@@ -253,6 +253,19 @@ def test_hours_that_make_no_sense(
     """Are refused."""
     assert cli.main(["picture", f"--hours={hours}"]) == WRONG_USE
     assert "--hours must be above 0" in capsys.readouterr().err
+
+
+def test_a_loss_that_is_not_zero_never_looks_like_zero(
+    paths: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Five of thousands; and an address that never answers has no round trip at all."""
+    minutes = [Minute(sent=600, loss={GATEWAY: 1.0}) for _ in range(COLUMNS)]
+    minutes[7].loss[PRIMARY] = 5 / 600
+    record_minutes(paths, minutes)
+    assert cli.main(["picture"]) == FINE
+    told = capsys.readouterr().out
+    assert f"primary {PRIMARY}: 0.01 % of 36000 echoes lost; longest round trip 0.6 ms" in told
+    assert f"reference {GATEWAY}: 100 % of 36000 echoes lost; no answer" in told
 
 
 def test_torn_samples_are_left_out(hour: Paths, capsys: pytest.CaptureFixture[str]) -> None:

@@ -86,7 +86,7 @@ MAY_IMPORT = {
     "console.lines": "text",
     "console.history": "files console.records console.lines console.status",
     "console.why": "files console.records console.lines console.history",
-    "console.picture": "files console.records console.lines console.history",
+    "console.picture": "files console.records console.lines console.history console.prose",
     "console.recommend": "config files model text timing console.records console.lines"
     " console.history",
     "console.story": "console.records",
