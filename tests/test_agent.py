@@ -360,6 +360,19 @@ def test_a_torn_line_costs_itself_alone(desk: Desk) -> None:
     assert lines(follower) == []
 
 
+def test_a_moment_that_no_clock_shows_costs_its_line_alone(desk: Desk) -> None:
+    """Valid JSON, and no time: nothing that comes after it is lost, also after a turn-over."""
+    follower = Follower(desk.paths.events)
+    odd = ("9" * 400, "1e999", "NaN", "1e12", "-1", '"soon"')
+    with desk.paths.events.open("a") as file:
+        file.writelines(f'{{"at_s": {at_s}, "what": "odd"}}\n' for at_s in odd)
+        file.write(f'{{"at_s": "{desk.now_s}", "what": "a text"}}\n')
+    desk.tell({"what": "one"})
+    assert lines(follower) == ["a text", "one"]
+    assert follower.lost == len(odd)
+    assert follower.document["last_s"] <= desk.now_s
+
+
 def test_turned_over_twice_deleted_or_shortened_it_goes_on(desk: Desk) -> None:
     """What can be found is read once, also where an inode number is used again."""
     follower = Follower(desk.paths.events)

@@ -1,5 +1,6 @@
 """The picture of the last hour: every column shows what was recorded in it, and nothing else."""
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -281,6 +282,23 @@ def test_torn_samples_are_left_out(hour: Paths, capsys: pytest.CaptureFixture[st
     told = capsys.readouterr()
     assert told.out == GOLDEN
     assert "torn lines, left out: 2" in told.err
+
+
+def test_numbers_that_no_machine_holds_are_left_out(
+    hour: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are valid JSON, and not what was measured."""
+    before = hour.samples.read_text()
+    whole = json.loads(before.splitlines()[0])
+    path = whole["paths"][PRIMARY]
+    odd = [
+        whole | {"at_s": 10**400},
+        whole | {"paths": {PRIMARY: path | {"sent": float("inf")}}},
+        whole | {"paths": {PRIMARY: path | {"rtt_ms": [10**400, 1, 1]}}},
+    ]
+    hour.samples.write_text(before + "".join(f"{json.dumps(line)}\n" for line in odd))
+    assert cli.main(["picture"]) == FINE
+    assert capsys.readouterr().out == GOLDEN
 
 
 def test_a_reader_that_has_gone_is_no_traceback(hour: Paths, tmp_path: Path) -> None:

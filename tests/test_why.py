@@ -551,7 +551,19 @@ def test_the_record_of_an_older_version_is_readable(
     assert "first unanswered echo" not in told
 
 
-@pytest.mark.parametrize("checks", ["", "[", "{}", "[1]", '[{"failed": true}]', "null", '"x"'])
+CHECK = {"failed": True, "began_s": -1.0, "ended_s": 0.0, "planned": 3, "sent": 3, "silent": [],
+         "answered": {}, "in_time": []}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "checks",
+    [
+        *("", "[", "{}", "[1]", '[{"failed": true}]', "null", '"x"', "[" * 2000),
+        json.dumps([CHECK | {"sent": float("inf")}]),
+        json.dumps([CHECK | {"began_s": 10**400}]),
+    ],
+    ids=lambda text: text[:40],
+)
 def test_torn_checks_are_left_out(
     paths: Paths, capsys: pytest.CaptureFixture[str], checks: str
 ) -> None:
@@ -609,7 +621,7 @@ def test_no_record_makes_a_reader_stumble(
     script = [(50.0 * n, rng.choice((silent, back))(PRIMARY)) for n in range(1, 12)]
     world = story(SHIPPED, *script, (500, silent(GATEWAY)), end_s=600)
     whole = [line_of(at_s, e) for at_s, e in world.recorder.told if e.level >= logging.INFO]
-    odd: tuple[Any, ...] = (None, 7, [], {}, "", "\x1b", "nowhere", -1e308)
+    odd: tuple[Any, ...] = (None, 7, [], {}, "", "\x1b", "nowhere", -1e308, float("inf"), 10**400)
     for _ in range(40):
         lines = rng.choices(whole, k=rng.randrange(1, 30))
         lines = [

@@ -139,7 +139,7 @@ class Agent:
             try:
                 if self._counts:
                     self._counts.sample(sample)
-            except (KeyError, ValueError, TypeError, AttributeError):
+            except (KeyError, ValueError, TypeError, AttributeError, OverflowError):
                 self._samples.lost += 1
 
     def _status(self, now_s: float) -> tuple[dict[str, Any] | None, float]:
