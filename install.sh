@@ -56,6 +56,7 @@ previous=""      # the release in force before
 python=""        # the operating system's interpreter
 systemd=no       # is systemd PID 1 here?
 config_good=no
+config_said=""   # what `failover-monitor check` found wrong with it
 role=""          # as the configuration has it: standby or primary
 enforced=no      # do services have to be gone in time here?
 told=no          # is anybody to be told, or any figure to be written?
@@ -311,8 +312,8 @@ validate_config() {
         say "would run: failover-monitor check $CONFIG"
         return
     fi
-    local said status=0
-    said=$(cd / && "$release/venv/bin/python" -I -m failover_monitor check "$CONFIG" 2>&1) ||
+    local status=0
+    config_said=$(cd / && "$release/venv/bin/python" -I -m failover_monitor check "$CONFIG" 2>&1) ||
         status=$?
     if ((status == 0)); then
         config_good=yes
@@ -326,7 +327,7 @@ validate_config() {
         look_at_watchdog
         return
     fi
-    printf '%s\n' "$said" | sed 's/^/      /' >&2
+    printf '%s\n' "$config_said" | sed 's/^/      /' >&2
     ((status == BAD_CONFIG)) ||
         fail "cannot validate: the program that was just built fails (status $status)" \
             "see the error above; the release before it is still in force"
@@ -584,8 +585,12 @@ start_agent() { # after the monitor, and whatever becomes of it the monitor runs
     fi
 }
 
+still_the_example() { # SAID: whether nothing else is wrong; lines of the file are indented
+    [[ $(grep '^[^ ]' <<<"$1" | grep -vc ' is still the example; ') = 0 ]]
+}
+
 tell_about_config() {
-    if grep -q '192\.0\.2\.' "$CONFIG"; then
+    if still_the_example "$config_said"; then
         say "not started: $CONFIG is still the example.  Edit it, then:" \
             "  failover-monitor check" "  systemctl enable --now failover-monitor" \
             "For a primary, a guard or a lease run install.sh once more instead: it sees to the rest."

@@ -342,6 +342,9 @@ def test_a_bad_configuration_is_told_and_the_running_monitor_goes_on(watching: S
     assert done.returncode == 78
     assert "ping_intervall" in done.stdout
     assert main_pid(watching, UNIT) == monitor
+    mentions = json.dumps(GOOD | {"ping_intervall": 3}) + "\n// not 192.0.2.1 any more\n"
+    watching.write(CONFIG, mentions, 0o640)
+    assert install(watching).returncode == 78
     watching.write(CONFIG, json.dumps(GOOD), 0o640)
     installed(watching)
     assert len(releases(watching)) == 1
