@@ -75,7 +75,8 @@ What the host is to be, the standby or a guarded primary, is "role" in its confi
   --config FILE  the configuration to install, if none is there yet (default: the example)
   --no-start     install, but neither start nor restart the monitor
   --dry-run      print every step, change nothing
-  --uninstall    remove the program; keep config.json, the history and the log
+  --uninstall    remove the program; keep config.json, the history, the log
+                 and what the agent remembers
   --purge        with --uninstall: remove those as well
   --help         print this
 USAGE
@@ -640,6 +641,7 @@ remove() { # PATHS
 }
 
 uninstall() {
+    local kept
     steps=3
     if [[ $purge = yes ]]; then steps=4; fi
     [[ ! -d /run/systemd/system ]] || systemd=yes
@@ -666,7 +668,9 @@ uninstall() {
         begin "configuration, history and log"
         remove "$CONFIG" "$HISTORY" "${AGENT_HISTORY[@]}" "$LOG" "$LOG".*
     else
-        say "kept: $CONFIG, $HISTORY, $LOG"
+        kept=("$CONFIG" "$HISTORY" "$LOG")
+        [[ ! -e ${AGENT_HISTORY[0]} ]] || kept+=("${AGENT_HISTORY[0]}")
+        say "kept: $(joined "${kept[@]}")"
     fi
     if [[ -d $HOME_DIR ]]; then run rmdir --ignore-fail-on-non-empty -- "$HOME_DIR"; fi
 }

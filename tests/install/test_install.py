@@ -173,6 +173,9 @@ def test_the_agent_comes_and_goes_with_its_keys(standby: SystemdHost) -> None:
     standby.write(CONFIG, json.dumps(TOLD), 0o640)
     installed(standby)
     assert standby.exists("/var/lib/private/failover-monitor-agent/state.json")
+    kept = [line for line in installed(standby, "--uninstall").splitlines() if "kept:" in line]
+    assert kept[-1].endswith(", /var/lib/failover-monitor-agent")
+    assert standby.exists("/var/lib/private/failover-monitor-agent/state.json")
     installed(standby, "--uninstall", "--purge")
     assert files(standby) == bare
     assert standby.unit(AGENT)["LoadState"] == "not-found"
