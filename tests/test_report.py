@@ -274,8 +274,8 @@ def test_the_time_to_takeover_says_from_when(silences: tuple[str | None, ...], s
     assert remarks["Time to takeover"] == f"from the {since} to all services running"
 
 
-def test_a_late_answer_is_no_negative_loss() -> None:
-    """It was sent in the minute before."""
+def test_more_answers_than_echoes_are_no_negative_loss() -> None:
+    """A file may hold anything."""
     told = story_of([], [sample(60, answered=19), sample(120, answered=21)], BASE_S, BASE_S + 120)
     (path,) = told.paths
     assert [one.loss for one in path.seen] == [0.05, 0.0]

@@ -18,7 +18,8 @@ STEADY_S = 60.0  # a service that dies again and again is tried every 30 s
 REPEATED_S = 150.0  # what goes on is told every 60 s: after so long without, it is over
 LEVELS = {"INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
 
-# Told every minute while they last; nobody tells their end.
+# Told every minute while they last, and no event tells their end.  But `service_failed` is told
+# each time that one fails, and `config` ends `config_bad`.
 ATTENTION = frozenset(
     {"foreign", "two_active", "failback_waits", "stop_overdue", "gated", "veto", "flapping"}
     | {"claim", "unenforced", "config_bad", "service_failed"}

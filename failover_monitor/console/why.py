@@ -30,7 +30,7 @@ from failover_monitor.console.lines import (
 from failover_monitor.console.records import CheckRecord, Recorded
 from failover_monitor.files import Paths, locked
 
-AT_REST = frozenset({"unknown", "standby", "active", "gated", "serving"})
+SETTLED = frozenset({"unknown", "standby", "active", "gated", "serving"})
 ENDING = frozenset({"failback", "closing"})
 # Kinds of holding still.
 HELD = frozenset({"held", "doubt", "veto", "claim", "flapping", "gated", "paused"})
@@ -152,13 +152,13 @@ def is_move(event: Recorded) -> bool:
 def begins(move: Recorded) -> bool:
     """Whether this change of phase has a reason of its own, and does not only end another."""
     source, target = move.fields["FROM"], move.fields["TO"]
-    return source in AT_REST or target in ENDING or (source in ENDING and target == "takeover")
+    return source in SETTLED or target in ENDING or (source in ENDING and target == "takeover")
 
 
 def end_index(events: list[Recorded], group: list[int], after: int) -> int:
     """Where the events of a decision end: when it came to rest, else before the next verdict."""
     last = group[-1]
-    if events[last].fields["TO"] in AT_REST:
+    if events[last].fields["TO"] in SETTLED:
         return last + 1
     verdicts = [n for n in range(last, after) if events[n].kind == "verdict"]
     return verdicts[-1] if verdicts else after
@@ -262,7 +262,7 @@ def told(found: list[Decision], number: int) -> Iterator[Line]:
         yield labelled("started", f"{day_and_time(started.at_s)}: {started.what}")
     for name, seconds in took(decision):
         yield labelled("took", f"{seconds:.2f} s {name}")
-    if number == 1 and moves[-1].fields["TO"] not in AT_REST:
+    if number == 1 and moves[-1].fields["TO"] not in SETTLED:
         yield labelled("under way", f"the phase is still {moves[-1].fields['TO']}", "yellow")
     yield plain("")
     begun_s: float | None = None
