@@ -16,7 +16,6 @@ SETTLED_S = 2.0  # a status so much younger than an event knows of it
 LATE_S = 30.0  # by then the event that should have told the end was lost
 STEADY_S = 60.0  # a service that dies again and again is tried every 30 s
 REPEATED_S = 150.0  # what goes on is told every 60 s: after so long without, it is over
-LEVELS = {"INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
 
 # Told every minute while they last, and no event tells their end.  But `service_failed` is told
 # each time that one fails, and `config` ends `config_bad`.
@@ -246,6 +245,6 @@ def matter(event: dict[str, Any]) -> str:
 
 
 def news(key: str, sort: Sort, event: dict[str, Any]) -> News:
-    level = LEVELS.get(str(event.get("level")), logging.WARNING)
+    level = logging.getLevelNamesMapping().get(str(event.get("level")), logging.WARNING)
     sentence = str(event.get("what", ""))
     return News(key=key, sort=sort, level=level, at_s=float(event["at_s"]), sentence=sentence)

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from failover_monitor.agent.conditions import LEVELS, Conditions, News
+from failover_monitor.agent.conditions import Conditions, News
 from failover_monitor.agent.courier import Courier, Sends
 from failover_monitor.agent.follow import Follower
 from failover_monitor.agent.outbox import Outbox, Pace
@@ -82,10 +82,11 @@ class Agent:
         self._lost_before = int(kept.get("lost", 0))
         self._counts = new_counts(kept.get("counts", {})) if textfile else None
         host, boxes = socket.gethostname(), kept.get("outboxes", {})
+        levels = logging.getLevelNamesMapping()
         self.couriers = [
             Courier(
                 target.name,
-                Outbox(LEVELS[target.level.upper()], pace or Pace(), boxes.get(target.name)),
+                Outbox(levels[target.level.upper()], pace or Pace(), boxes.get(target.name)),
                 target.sender,
                 lock=self._lock,
                 host=host,

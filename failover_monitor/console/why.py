@@ -30,7 +30,7 @@ from failover_monitor.console.lines import (
 from failover_monitor.console.records import CheckRecord, Recorded
 from failover_monitor.files import Paths, locked
 
-SETTLED = frozenset({"unknown", "standby", "active", "gated", "serving"})
+SETTLED = frozenset({"unknown", "standby", "active", "gated", "serving"})  # phases that last
 ENDING = frozenset({"failback", "closing"})
 # Kinds of holding still.
 HELD = frozenset({"held", "doubt", "veto", "claim", "flapping", "gated", "paused"})
