@@ -56,6 +56,7 @@ previous=""      # the release in force before
 python=""        # the operating system's interpreter
 systemd=no       # is systemd PID 1 here?
 config_good=no
+config_said=""   # what `failover-monitor check` found wrong with it
 role=""          # as the configuration has it: standby or primary
 enforced=no      # do services have to be gone in time here?
 told=no          # is anybody to be told, or any figure to be written?
@@ -74,7 +75,8 @@ What the host is to be, the standby or a guarded primary, is "role" in its confi
   --config FILE  the configuration to install, if none is there yet (default: the example)
   --no-start     install, but neither start nor restart the monitor
   --dry-run      print every step, change nothing
-  --uninstall    remove the program; keep config.json, the history and the log
+  --uninstall    remove the program; keep config.json, the history, the log
+                 and what the agent remembers
   --purge        with --uninstall: remove those as well
   --help         print this
 USAGE
@@ -311,8 +313,8 @@ validate_config() {
         say "would run: failover-monitor check $CONFIG"
         return
     fi
-    local said status=0
-    said=$(cd / && "$release/venv/bin/python" -I -m failover_monitor check "$CONFIG" 2>&1) ||
+    local status=0
+    config_said=$(cd / && "$release/venv/bin/python" -I -m failover_monitor check "$CONFIG" 2>&1) ||
         status=$?
     if ((status == 0)); then
         config_good=yes
@@ -326,7 +328,7 @@ validate_config() {
         look_at_watchdog
         return
     fi
-    printf '%s\n' "$said" | sed 's/^/      /' >&2
+    printf '%s\n' "$config_said" | sed 's/^/      /' >&2
     ((status == BAD_CONFIG)) ||
         fail "cannot validate: the program that was just built fails (status $status)" \
             "see the error above; the release before it is still in force"
@@ -584,8 +586,12 @@ start_agent() { # after the monitor, and whatever becomes of it the monitor runs
     fi
 }
 
+still_the_example() { # SAID: whether nothing else is wrong; lines of the file are indented
+    [[ $(grep '^[^ ]' <<<"$1" | grep -vc ' is still the example; ') = 0 ]]
+}
+
 tell_about_config() {
-    if grep -q '192\.0\.2\.' "$CONFIG"; then
+    if still_the_example "$config_said"; then
         say "not started: $CONFIG is still the example.  Edit it, then:" \
             "  failover-monitor check" "  systemctl enable --now failover-monitor" \
             "For a primary, a guard or a lease run install.sh once more instead: it sees to the rest."
@@ -635,6 +641,7 @@ remove() { # PATHS
 }
 
 uninstall() {
+    local kept
     steps=3
     if [[ $purge = yes ]]; then steps=4; fi
     [[ ! -d /run/systemd/system ]] || systemd=yes
@@ -661,7 +668,9 @@ uninstall() {
         begin "configuration, history and log"
         remove "$CONFIG" "$HISTORY" "${AGENT_HISTORY[@]}" "$LOG" "$LOG".*
     else
-        say "kept: $CONFIG, $HISTORY, $LOG"
+        kept=("$CONFIG" "$HISTORY" "$LOG")
+        [[ ! -e ${AGENT_HISTORY[0]} ]] || kept+=("${AGENT_HISTORY[0]}")
+        say "kept: $(joined "${kept[@]}")"
     fi
     if [[ -d $HOME_DIR ]]; then run rmdir --ignore-fail-on-non-empty -- "$HOME_DIR"; fi
 }

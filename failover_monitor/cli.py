@@ -19,6 +19,7 @@ from failover_monitor.files import Paths
 
 PATHS = Paths()
 INTERRUPTED = 130  # as a shell has it after Ctrl-C
+MOST = 10**6  # lines, decisions: more than a history holds
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -67,10 +68,10 @@ def silence(stream: TextIO) -> None:
 
 
 def count(text: str) -> int:
-    """One or more."""
+    """How many; more than there can be is a slip of the pen."""
     number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
+    if not 1 <= number <= MOST:
+        raise argparse.ArgumentTypeError(f"must be from 1 to {MOST}")
     return number
 
 

@@ -259,12 +259,10 @@ class _Draft:
         if not isinstance(self.document.data, dict):
             what, right = "the file holds no object", "one object: { ... }"
             yield _problem(self.text, self.document.start, "", what, right)
-        names = tuple(Settings.model_fields)
         unknown = (key for key in self.keys if key not in self.known)
         for key in islice(unknown, PROBLEM_LIMIT):
-            close = difflib.get_close_matches(key.lower().replace("-", "_"), names, 1)
-            right = f"did you mean {close[0]}?" if close else f"one of {', '.join(names)}"
             offset = self.document.member((key,)).key_at
+            right = _meant(key, Settings)
             yield _problem(self.text, offset, _shown_key(key), "is not a key", right)
 
     def wrong(self, detail: ErrorDetails) -> Iterator[Problem]:
@@ -295,13 +293,10 @@ class _Draft:
         yield self._at(location, context.get("what", what), context.get("right", right))
 
     def _unknown(self, location: Location, keys: type[Keys]) -> Problem:
-        names = tuple(field.alias or name for name, field in keys.model_fields.items())
         key = str(location[-1])
-        close = difflib.get_close_matches(key.lower().replace("-", "_"), names, 1)
-        right = f"did you mean {close[0]}?" if close else f"one of {', '.join(names)}"
         offset = self.document.member(location).key_at
         where = f"{self._name(location[:-1])}.{_shown_key(key)}"
-        return _problem(self.text, offset, where, "is not a key", right)
+        return _problem(self.text, offset, where, "is not a key", _meant(key, keys))
 
     def clashing_addresses(self, host_addresses: Container[str]) -> Iterator[Problem]:
         """Good addresses that are this host's own, or stand twice."""
@@ -669,6 +664,13 @@ def _block(path: Path, problem: Problem) -> str:
     return (
         f"{path}:{problem.line}:{problem.column}:{says}\n    {shown.rstrip()}\n    {' ' * width}^"
     )
+
+
+def _meant(key: str, keys: type[Keys]) -> str:
+    """What would be right instead of a key that there is not."""
+    names = tuple(field.alias or name for name, field in keys.model_fields.items())
+    close = difflib.get_close_matches(key.lower().replace("-", "_"), names, 1)
+    return f"did you mean {close[0]}?" if close else f"one of {', '.join(names)}"
 
 
 def _shown_key(key: str) -> str:

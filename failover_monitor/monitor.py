@@ -577,9 +577,15 @@ class Monitor:
             self.recorder.status(
                 self.status.document(now_s, self.policy, self.state, self.detector, self._units)
                 | self.orders.document()
+                | {"checks_not_passing": self._not_passing()}
             )
         begun = self.policy.enforced and self.state.phase in ENDING and self.state.since_s == now_s
         self._alive(line, self.trusted, begun)
+
+    def _not_passing(self) -> list[str]:
+        """The service checks whose newest run has not passed, or that have had none yet."""
+        outcomes, checks = self._told_of.outcomes, self.policy.service_checks
+        return [check.name for check in checks if outcomes.get(check.name) is not Outcome.PASS]
 
     def keep_sample(self, now_s: float, *, slept_s: float = 0.0) -> None:
         """Write down what became of the echoes since the last sample."""

@@ -6,6 +6,7 @@ stands, is `config`'s.  Only these two modules import pydantic.
 
 import difflib
 import json
+import logging
 import re
 import socket
 from dataclasses import replace
@@ -491,10 +492,9 @@ class EventHookKeys(HookKeys):
 
     @property
     def policy(self) -> HookPolicy:
-        return replace(super().policy, level=LEVELS[self.level])
+        return replace(super().policy, level=logging.getLevelNamesMapping()[self.level.upper()])
 
 
-LEVELS = {"info": 20, "warning": 30, "error": 40, "critical": 50}  # as `logging` counts
 HOOKS: dict[str, type[HookKeys]] = {
     "pre_takeover": TakeoverHookKeys,
     "post_takeover": HookKeys,

@@ -11,6 +11,7 @@ from failover_monitor.agent.outbox import Pace
 from failover_monitor.agent.service import Agent, Clock, Target
 from failover_monitor.agent.words import Message
 from failover_monitor.files import Paths
+from failover_monitor.model import Role
 
 BEGIN_S = 2_000_000_000.0  # later than any day on which this runs
 DOWN = {"kind": "verdict", "level": "WARNING", "what": "verdict down: silent", "SUBJECT": "down"}
@@ -65,11 +66,18 @@ class FakeSender:
 class Desk:
     """Everything that one agent sees, and a clock that only the test moves."""
 
-    def __init__(self, root: Path, *levels: str, textfile: Path | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *levels: str,
+        textfile: Path | None = None,
+        role: Role = Role.STANDBY,
+    ) -> None:
         self.paths = Paths(root / "monitor")
         self.home = root / "agent"
         self.now_s = BEGIN_S
         self.textfile = textfile
+        self.role = role
         self.levels = levels or ("warning",)
         self.senders = [FakeSender() for _ in self.levels]
         self.pace = Pace()
@@ -91,8 +99,14 @@ class Desk:
         )
         clock = Clock(wall=lambda: self.now_s, boot=lambda: self.now_s, awake=lambda: self.now_s)
         return Agent(
-            self.paths, self.home, targets, self.textfile, pace=self.pace, clock=clock
-        )  # fmt: skip
+            self.paths,
+            self.home,
+            targets,
+            self.textfile,
+            role=self.role,
+            pace=self.pace,
+            clock=clock,
+        )
 
     def restart(self) -> None:
         self.agent = self.new_agent()

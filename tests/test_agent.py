@@ -20,8 +20,9 @@ from failover_monitor.agent.outbox import ENTRIES, Pace
 from failover_monitor.agent.service import Agent, Target
 from failover_monitor.agent.words import trial
 from failover_monitor.cli import main
+from failover_monitor.model import Role
 from failover_monitor.settings import NotifyKeys
-from tests.agent_desk import DOWN, FAILBACK, TAKEOVER, TWO, Desk, reference, transition
+from tests.agent_desk import DOWN, FAILBACK, TAKEOVER, TWO, UP, Desk, reference, transition
 
 FIVE = {
     "gateway_ip": "198.51.100.1",
@@ -250,6 +251,17 @@ def test_a_service_that_dies_again_and_again_is_one_matter(desk: Desk) -> None:
     assert desk.sender.subjects[1].startswith("OVER: a service does not run here")
 
 
+def test_a_service_that_fails_and_leaves_the_list_is_no_matter_any_more(desk: Desk) -> None:
+    """An operator took it off the list: what is left runs steadily, so it is over."""
+    desk.tell(*({"kind": "service_failed", "level": "ERROR", "what": f"{unit} does not run: x",
+                 "UNIT": unit} for unit in ("app.service", "db.service")))  # fmt: skip
+    units = [{"name": "app.service", "state": "running"}]
+    desk.run(50, phase="active", units=units)
+    assert len(desk.sender.got) == 1
+    desk.run(20, phase="active", units=units)
+    assert desk.sender.subjects[1].startswith("OVER: a service does not run here")
+
+
 def test_who_wants_to_hear_everything_hears_it(tmp_path: Path) -> None:
     """At "info" each start and each service has its message; at "warning" none of them."""
     desk = Desk(tmp_path, "info", "warning")
@@ -273,6 +285,22 @@ def test_the_guard_on_the_primary_tells_that_it_closes(desk: Desk) -> None:
     desk.tell(transition("gated", "opening"), transition("opening", "serving"))
     desk.run(5, role="primary", phase="serving")
     assert [subject.split(":")[0] for subject in desk.sender.subjects] == ["WARNING", "OVER"]
+
+
+def test_on_the_primary_it_is_this_host_that_is_cut_off(tmp_path: Path) -> None:
+    """The verdict there is about its own contact: nobody is sent to look at the primary."""
+    desk = Desk(tmp_path, role=Role.PRIMARY)
+    desk.tell(DOWN | {"what": "verdict down: nobody answers"}, transition("serving", "closing"))
+    desk.run(5, role="primary", phase="closing", verdict="down")
+    unknown = {"kind": "verdict", "level": "WARNING", "what": "verdict unknown: we slept",
+               "SUBJECT": "unknown"}  # fmt: skip
+    desk.tell(unknown)
+    desk.run(5, role="primary", phase="gated", verdict="unknown")
+    cut, lost = desk.sender.got
+    assert "WARNING: this host is cut off: " in cut.subject
+    assert "To do:  look at this host's network" in cut.body
+    assert "WARNING: this host does not know whether it is in contact: " in lost.subject
+    assert not any("the primary" in message.body for message in (cut, lost))
 
 
 # How the file is followed.
@@ -330,6 +358,19 @@ def test_a_torn_line_costs_itself_alone(desk: Desk) -> None:
     assert lines(follower) == ["one", "two"]
     assert follower.lost == 4
     assert lines(follower) == []
+
+
+def test_a_moment_that_no_clock_shows_costs_its_line_alone(desk: Desk) -> None:
+    """Valid JSON, and no time: nothing that comes after it is lost, also after a turn-over."""
+    follower = Follower(desk.paths.events)
+    odd = ("9" * 400, "1e999", "NaN", "1e12", "-1", '"soon"')
+    with desk.paths.events.open("a") as file:
+        file.writelines(f'{{"at_s": {at_s}, "what": "odd"}}\n' for at_s in odd)
+        file.write(f'{{"at_s": "{desk.now_s}", "what": "a text"}}\n')
+    desk.tell({"what": "one"})
+    assert lines(follower) == ["a text", "one"]
+    assert follower.lost == len(odd)
+    assert follower.document["last_s"] <= desk.now_s
 
 
 def test_turned_over_twice_deleted_or_shortened_it_goes_on(desk: Desk) -> None:
@@ -450,6 +491,53 @@ def test_a_pause_whose_end_was_lost_is_over_by_the_status(desk: Desk) -> None:
     assert [subject.split(":")[0] for subject in desk.sender.subjects] == ["WARNING", "OVER"]
 
 
+FENCE_FAILED = {
+    "kind": "fence",
+    "level": "ERROR",
+    "what": "the fence failed 3 times: status 1",
+    "FENCE": "failed",
+}
+FENCED = {
+    "kind": "fence",
+    "level": "WARNING",
+    "what": "the fence succeeded: the primary is off",
+    "FENCE": "done",
+}
+
+
+@pytest.mark.parametrize("mended", [True, False])
+def test_a_fence_that_fails_is_told_once_and_so_is_its_end(desk: Desk, mended: bool) -> None:
+    """It succeeds at last; or the primary returns before it does."""
+    desk.tell(DOWN, transition("standby", "claim"), FENCE_FAILED)
+    desk.run(40, phase="claim", verdict="down")
+    bodies = [message.body for message in desk.sender.got]
+    assert sum(FENCE_FAILED["what"] in body for body in bodies) == 1
+    assert any(s.startswith("ERROR: the fence fails") for s in desk.sender.subjects)
+    if mended:
+        desk.tell(FENCED, transition("claim", "takeover"), transition("takeover", "active"))
+        desk.run(5, phase="active", verdict="down")
+    else:
+        desk.tell(UP, transition("claim", "standby"))
+        desk.run(5)
+    assert sum(s.startswith("OVER: the fence fails") for s in desk.sender.subjects) == 1
+    assert "fence" not in desk.agent.conditions.open
+
+
+def test_a_check_that_passes_after_a_restart_of_the_monitor_is_over(desk: Desk) -> None:
+    """Its first pass is no event: the status says it, and not before it has passed."""
+    fails = {"kind": "service_check", "level": "WARNING", "what": "service check app fails: no",
+             "CHECK": "app", "OUTCOME": "fail"}  # fmt: skip
+    desk.tell(fails)
+    desk.run(5, checks_not_passing=["app"])
+    desk.tell({"kind": "started", "level": "INFO", "what": "failover-monitor watches"})
+    desk.run(5, checks_not_passing=["app"])
+    assert len(desk.sender.got) == 1
+    desk.run(5, checks_not_passing=[])
+    begun, over = desk.sender.subjects
+    assert begun.startswith("WARNING: a service check fails (app)")
+    assert over.startswith("OVER: a service check fails (app)")
+
+
 def hook(state: str, **fields: str) -> dict[str, Any]:
     level = "ERROR" if state == "failed" else "INFO"
     return {"kind": "hook", "level": level, "what": f"hook {state}", "HOOK": "pre_takeover",
@@ -558,7 +646,7 @@ def test_a_target_that_hangs_delays_nobody_else(
         for name, hook in (("hanging", hanging), ("well", well))
     )
     pace = Pace(settle_s=0.2, first_pause_s=0.1, longest_pause_s=0.2)
-    agent = Agent(desk.paths, desk.home, targets, None, pace=pace)
+    agent = Agent(desk.paths, desk.home, targets, None, role=Role.STANDBY, pace=pace)
     thread = threading.Thread(target=agent.run)
     thread.start()
     desk.tell(*TAKEOVER)

@@ -360,3 +360,26 @@ def test_a_broken_pipe_is_no_traceback(unbuffered: str) -> None:
     )
     os.close(writer)
     assert (done.returncode, done.stderr) == (TROUBLE, "")
+
+
+@pytest.mark.parametrize(
+    ("change", "example"),
+    [
+        ("", True),
+        ('"ping_intervall": 3, // 192.0.2.1 is still the example; in a comment', False),
+        ('"ping_interval": 0,', False),
+    ],
+)
+def test_install_knows_the_example_by_what_check_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: str, example: bool
+) -> None:
+    """An upgrade over a bad file that only mentions such an address must not end well."""
+    path = tmp_path / "config.json"
+    path.write_text((ROOT / "config.json").read_text().replace("{", f"{{{change}\n", 1))
+    assert cli.main(["check", str(path)]) == os.EX_CONFIG
+    said = capsys.readouterr().err
+    script = (ROOT / "install.sh").read_text()
+    found = re.search(r"^still_the_example\(\) .*?^}$", script, re.MULTILINE | re.DOTALL)
+    assert found
+    words = f'set -euo pipefail\n{found[0]}\nif still_the_example "$1"; then exit 10; fi'
+    assert subprocess.run(["bash", "-c", words, "bash", said]).returncode == 10 * example

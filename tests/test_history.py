@@ -144,7 +144,9 @@ def test_a_level_shows_it_and_what_is_more_serious(
     assert "nothing like that was recorded" in told_now.err
 
 
-@pytest.mark.parametrize("words", [("-n", "0"), ("-n", "-3"), ("-n", "x"), ("--level", "loud")])
+@pytest.mark.parametrize(
+    "words", [("-n", "0"), ("-n", "-3"), ("-n", "x"), ("-n", "9" * 20), ("--level", "loud")]
+)
 def test_wrong_use(recorded: Paths, words: tuple[str, ...]) -> None:
     """Is refused by the parser."""
     with pytest.raises(SystemExit) as end:
@@ -183,6 +185,7 @@ def test_torn_lines_are_left_out_and_said(
     """A full disk has left half a line and a line of nothing; foreign values hurt nobody."""
     text = recorded.events.read_text()
     odd = ['{"at_s": 1e999, "kind": "x", "what": "y"}', '{"at_s": NaN, "kind": 5, "what": []}']
+    odd.append(f'{{"at_s": {"9" * 400}, "kind": "x", "what": "y"}}')
     torn = ['{"at": "20', "\0\0\0", "[" * 2000, "[1]"]
     recorded.events.write_text("\n".join([*torn, *odd, text]))
     assert cli.main(["history", "-n", "99"]) == FINE

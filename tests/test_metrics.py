@@ -199,11 +199,13 @@ def test_lines_that_were_lost_are_counted(desk: Desk) -> None:
     with desk.paths.events.open("a") as file:
         file.write('{"torn\n')
     sample(desk, paths=3)
+    endless = {"role": "primary", "sent": float("inf"), "answered": 0, "rtt_ms": None}
+    sample(desk, paths={"198.51.100.2": endless})
     desk.run(20)
-    assert figures(desk)["events_lost_total"] == 2
+    assert figures(desk)["events_lost_total"] == 3
     desk.restart()
     desk.run(20)
-    assert figures(desk)["events_lost_total"] == 2
+    assert figures(desk)["events_lost_total"] == 3
 
 
 def test_what_goes_on_has_a_figure(tmp_path: Path) -> None:

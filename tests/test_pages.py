@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from failover_monitor.cli import parser
+from failover_monitor.console.agent import HOME
 from failover_monitor.files import Paths
 from tests.pages import TYPED, Step, missing, play, steps
 
@@ -146,7 +147,7 @@ def test_the_files_on_the_page_of_commands_are_the_programs() -> None:
     paths = Paths()
     known = {paths.config, paths.state_word, paths.log, paths.events, paths.samples, paths.status}
     known |= {paths.pause()[1], paths.dry_run.run, paths.config.with_name("current")}
-    known |= {paths.request("*")}
+    known |= {paths.request("*"), HOME}
     told = re.findall(r"^\| `(/[^`]+)` \|", COMMANDS, re.MULTILINE)
     assert sorted(path.rstrip("/") for path in told) == sorted(map(str, known))
 

@@ -1,5 +1,6 @@
 """The picture of the last hour: every column shows what was recorded in it, and nothing else."""
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,14 +33,14 @@ HOUR_S = 3600.0
 GOLDEN = """\
 2026-11-21 03:00:00 to 2026-11-21 04:00:00 UTC, one column is 60 s
 
-primary 198.51.100.2: 6.2 % of 1100 echoes lost; longest round trip 1.78 ms
+primary 198.51.100.2: 6.18 % of 1100 echoes lost; longest round trip 1.78 ms
 mean   0.89 ms │                                        ▁▂▂▂▃     ▅▅▅▆▆▇▇▇██
                │                ▁▁▁▂▂▂▃▃▃ ▄▄▅▅▆▆▆▇▇▇██  █████     ██████████
                │▃▃▄▄▄▅▅▅▆▆▆▇▇▇███████████ ████████████  █████     ██████████
           0 ms │█████████████████████████x████████████xx█████     ██████████
 loss   0-100 % │···········▁▁▁▁··········█············██·····     ··········
 
-reference 198.51.100.1: 3.6 % of 1100 echoes lost; longest round trip 0.6 ms
+reference 198.51.100.1: 3.64 % of 1100 echoes lost; longest round trip 0.6 ms
 mean    0.3 ms │██████████████████████████████████████  █████     ██████████
                │██████████████████████████████████████  █████     ██████████
                │██████████████████████████████████████  █████     ██████████
@@ -255,6 +256,19 @@ def test_hours_that_make_no_sense(
     assert "--hours must be above 0" in capsys.readouterr().err
 
 
+def test_a_loss_that_is_not_zero_never_looks_like_zero(
+    paths: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Five of thousands; and an address that never answers has no round trip at all."""
+    minutes = [Minute(sent=600, loss={GATEWAY: 1.0}) for _ in range(COLUMNS)]
+    minutes[7].loss[PRIMARY] = 5 / 600
+    record_minutes(paths, minutes)
+    assert cli.main(["picture"]) == FINE
+    told = capsys.readouterr().out
+    assert f"primary {PRIMARY}: 0.01 % of 36000 echoes lost; longest round trip 0.6 ms" in told
+    assert f"reference {GATEWAY}: 100 % of 36000 echoes lost; no answer" in told
+
+
 def test_torn_samples_are_left_out(hour: Paths, capsys: pytest.CaptureFixture[str]) -> None:
     """The picture is of the others."""
     path = '{"role": "primary", "sent": 1, "answered": 1, "rtt_ms": [1]}'
@@ -268,6 +282,23 @@ def test_torn_samples_are_left_out(hour: Paths, capsys: pytest.CaptureFixture[st
     told = capsys.readouterr()
     assert told.out == GOLDEN
     assert "torn lines, left out: 2" in told.err
+
+
+def test_numbers_that_no_machine_holds_are_left_out(
+    hour: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are valid JSON, and not what was measured."""
+    before = hour.samples.read_text()
+    whole = json.loads(before.splitlines()[0])
+    path = whole["paths"][PRIMARY]
+    odd = [
+        whole | {"at_s": 10**400},
+        whole | {"paths": {PRIMARY: path | {"sent": float("inf")}}},
+        whole | {"paths": {PRIMARY: path | {"rtt_ms": [10**400, 1, 1]}}},
+    ]
+    hour.samples.write_text(before + "".join(f"{json.dumps(line)}\n" for line in odd))
+    assert cli.main(["picture"]) == FINE
+    assert capsys.readouterr().out == GOLDEN
 
 
 def test_a_reader_that_has_gone_is_no_traceback(hour: Paths, tmp_path: Path) -> None:

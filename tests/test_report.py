@@ -248,8 +248,34 @@ def test_a_reboot_ends_a_takeover() -> None:
     assert (first.over_s, second.began_s, second.over_s) == (BASE_S + 50, BASE_S + 90, None)
 
 
-def test_a_late_answer_is_no_negative_loss() -> None:
-    """It was sent in the minute before."""
+@pytest.mark.parametrize(
+    ("silences", "since"),
+    [
+        ((None, "12", "12"), "first unanswered echo"),
+        (("12", None, None), "decision"),
+        ((None, "12", None), "first unanswered echo, or the decision where none is recorded,"),
+    ],
+)
+def test_the_time_to_takeover_says_from_when(silences: tuple[str | None, ...], since: str) -> None:
+    """Of the takeovers that it is about: one whose services never ran, the first, is none."""
+    events: list[Recorded] = []
+    for at_s, silent_s in zip((0, 100, 200), silences, strict=True):
+        told = {"SILENT_S": silent_s} if silent_s else {}
+        events += [
+            event(at_s, "verdict", SUBJECT="down", **told),
+            event(at_s + 1, "transition", FROM="standby", TO="takeover"),
+            event(at_s + 4, "transition", FROM="takeover", TO="active"),
+            event(at_s + 30, "intent_ended"),
+        ]
+    del events[2]
+    told_story = story_of(events, [], BASE_S, BASE_S + 300)
+    assert len(told_story.episodes) == 3
+    remarks = {name: remark for name, _, remark in prose.figures(told_story, "standby")}
+    assert remarks["Time to takeover"] == f"from the {since} to all services running"
+
+
+def test_more_answers_than_echoes_are_no_negative_loss() -> None:
+    """A file may hold anything."""
     told = story_of([], [sample(60, answered=19), sample(120, answered=21)], BASE_S, BASE_S + 120)
     (path,) = told.paths
     assert [one.loss for one in path.seen] == [0.05, 0.0]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from annotated_types import Ge
 
 import failover_monitor
 from failover_monitor import cli
@@ -17,10 +18,11 @@ from failover_monitor.config import load
 from failover_monitor.console import simulate
 from failover_monitor.files import Paths
 from failover_monitor.model import Policy, Role
-from failover_monitor.rehearsal.moves import MOVES, READERS, read_move
+from failover_monitor.rehearsal.moves import LEAST, MOVES, READERS, read_move
 from failover_monitor.rehearsal.outcome import outcome_of, sentence
 from failover_monitor.rehearsal.script import ScenarioError, parse, policy_of
 from failover_monitor.rehearsal.story import lines, play
+from failover_monitor.settings import GuardKeys, HookKeys, LeaseKeys, Settings
 
 ROOT = Path(failover_monitor.__file__).parent.parent
 TIMELINES = Path(__file__).parent / "timelines"
@@ -400,6 +402,11 @@ def test_an_expected_timeline_that_differs_is_shown(run: Run, tmp_path: Path) ->
         ("at 20 app.service fails often", "'often' is no whole number", "a whole number"),
         ("at 20 app dies", "'app' is no unit", "a unit's name as systemd has it"),
         ("at 20 lease stolen", "'stolen' is not known here", "one of granted"),
+        ("policy interval=0", "'0' is too small for interval", "a number of 0.1 or more"),
+        ("policy threshold=0", "'0' is too small for threshold", "a number of 1 or more"),
+        ("lease ttl=0", "'0' is too small for ttl", "a number of 5 or more"),
+        ("at 20 reload retry=0", "'0' is too small for retry", "a number of 0.05 or more"),
+        ("at 20 lease ttl 4.9", "'4.9' is too small for ttl", "a number of 5 or more"),
         ("booted", "'booted' takes one moment", "booted -10"),
         ("role standby", "'role' is not used like this", ""),
     ],
@@ -416,6 +423,20 @@ def test_a_bad_line_is_told_with_its_place(
     assert what in errors
     assert right in errors
     assert f"\n    {line}\n" in errors
+
+
+def test_a_story_allows_no_less_than_a_configuration() -> None:
+    """What is too small for config.json has never been thought of."""
+    names = {"interval": "ping_interval", "threshold": "ping_fail_threshold",
+             "timeout": "ping_timeout", "retry": "retry_interval",
+             "recovery": "recovery_threshold"}  # fmt: skip
+    fields = (
+        Settings.model_fields | GuardKeys.model_fields | LeaseKeys.model_fields
+        | {"hook_timeout": HookKeys.model_fields["timeout"]}
+    )  # fmt: skip
+    for key, least in LEAST.items():
+        metadata = fields[names.get(key, key)].metadata
+        assert [bound.ge for bound in metadata if isinstance(bound, Ge)] == [least], key
 
 
 def test_every_bad_line_is_told_at_once(run: Run, tmp_path: Path) -> None:
@@ -440,7 +461,9 @@ def test_a_file_in_which_nothing_happens(text: str, run: Run, tmp_path: Path) ->
 
 
 def test_a_file_that_cannot_be_read(run: Run, tmp_path: Path) -> None:
-    """Missing, a directory, or no text."""
+    """Missing, a directory, or no text; nor is there a file with a name that no file can have."""
+    assert "there is no such scenario and no such file" in run("x" * 300)[2]
+    assert "File name too long" in run(f"{'x' * 300}.txt")[2]
     assert "No such file" in run(str(tmp_path / "none.txt"))[2]
     assert "Is a directory" in run(f"{tmp_path}/")[2]
     (tmp_path / "own.txt").write_bytes(b"\xff\xfe\x00")
@@ -481,6 +504,7 @@ SAMPLES = {
     "ENDS": "fails",
     "STORE": "granted",
     "SETTING...": "interval=2",
+    "TTL": "20",
 }
 
 

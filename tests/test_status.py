@@ -14,7 +14,8 @@ import pytest
 
 from failover_monitor import cli
 from failover_monitor.files import Paths, take_lock
-from failover_monitor.model import GuardPolicy, Phase, Policy, Role, Unit, Verdict
+from failover_monitor.model import GuardPolicy, Phase, Policy, Role, ServiceCheck, Unit, Verdict
+from failover_monitor.rehearsal.moves import reload
 from failover_monitor.status import STALE_S
 from tests.terminal import LEAVES, SEQUENCE, Terminal
 from tests.test_cli import (
@@ -172,6 +173,20 @@ def test_the_schema_names_every_word() -> None:
         (Unit, unit["state"]),
     ):
         assert set(schema["enum"]) == {member.value for member in kind}
+
+
+def test_a_service_check_is_named_until_it_passes() -> None:
+    """Also when nothing has been heard of it yet, as after a start; one that is gone is not."""
+    web = ServiceCheck(kind="tcp", name="web", options={}, interval_s=2.0)
+    world = World(policy_of(service_checks=(web,)))
+    assert shown(world, 0.0)["checks_not_passing"] == ["web"]
+    assert shown(world, 30.0)["checks_not_passing"] == []
+    world.says["web"] = "fails"
+    document = shown(world, 60.0)
+    assert document["checks_not_passing"] == ["web"]
+    assert list(faults(document, SCHEMA)) == []
+    reload(world, service_checks=())
+    assert shown(world, 61.0)["checks_not_passing"] == []
 
 
 # What people see.

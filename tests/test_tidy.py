@@ -86,7 +86,7 @@ MAY_IMPORT = {
     "console.lines": "text",
     "console.history": "files console.records console.lines console.status",
     "console.why": "files console.records console.lines console.history",
-    "console.picture": "files console.records console.lines console.history",
+    "console.picture": "files console.records console.lines console.history console.prose",
     "console.recommend": "config files model text timing console.records console.lines"
     " console.history",
     "console.story": "console.records",
@@ -99,12 +99,12 @@ MAY_IMPORT = {
     "agent.follow": "",
     "agent.conditions": "model",
     "agent.outbox": "agent.conditions",
-    "agent.words": "agent.outbox text",
+    "agent.words": "agent.outbox model text",
     "agent.notify": "agent.words",
-    "agent.courier": "agent.outbox agent.words",
+    "agent.courier": "agent.outbox agent.words model",
     "agent.metrics": "agent.conditions files model",
     "agent.service": "agent agent.conditions agent.courier agent.follow agent.metrics"
-    " agent.outbox files",
+    " agent.outbox files model",
     "console.doctor": "config files model console.doctor_ask console.doctor_checks"
     " console.doctor_facts console.doctor_files console.doctor_paths",
     "console.doctor_facts": "model",

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -316,6 +317,48 @@ def test_a_time_of_day_is_the_latest_that_has_been(paths: Paths) -> None:
     assert end_of("01:12", now_s) == BASE_S - 7200 + 13 * 60
 
 
+@pytest.mark.parametrize(
+    ("words", "now", "end"),
+    [
+        ("20:00", "2026-10-25 12:00", "2026-10-24 20:01"),  # that night had an hour more
+        ("20:00", "2026-03-29 12:00", "2026-03-28 20:01"),  # and this one an hour less
+        ("20:00", "2026-03-01 12:00", "2026-02-28 20:01"),
+        ("2026-10-25", "2026-11-01 12:00", "2026-10-26 00:00"),
+    ],
+)
+def test_a_time_is_found_beyond_a_change_of_the_clocks(
+    paths: Paths, words: str, now: str, end: str
+) -> None:
+    """Yesterday at eight is eight by yesterday's clock, however long the night was."""
+    os.environ["TZ"] = "Europe/Berlin"  # `paths` puts it back
+    time.tzset()
+    now_s, end_s = (time.mktime(time.strptime(at, "%Y-%m-%d %H:%M")) for at in (now, end))
+    assert end_of(words, now_s) == end_s
+
+
+def test_after_the_clock_was_set_back_the_last_decision_of_that_time_is_shown(
+    paths: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the order of the record: what came before, by a clock that was fast, is older."""
+    moves = (
+        (7200, "standby", "takeover"),
+        (7210, "takeover", "active"),
+        (60, "active", "failback"),
+    )
+    write(
+        paths.events,
+        (
+            {"at_s": BASE_S + at_s, "kind": "transition", "level": "WARNING", "FROM": source,
+             "TO": target, "what": f"{source} -> {target}"}
+            for at_s, source, target in moves
+        ),
+    )  # fmt: skip
+    assert cli.main(["why", "--at", "2026-11-21 03:30"]) == FINE
+    assert capsys.readouterr().out.startswith("decision   active -> failback")
+    assert cli.main(["why", "--at", "2026-11-21 06:00"]) == FINE
+    assert capsys.readouterr().out.startswith("decision   active -> failback")
+
+
 # Holding still.
 
 
@@ -508,7 +551,19 @@ def test_the_record_of_an_older_version_is_readable(
     assert "first unanswered echo" not in told
 
 
-@pytest.mark.parametrize("checks", ["", "[", "{}", "[1]", '[{"failed": true}]', "null", '"x"'])
+CHECK = {"failed": True, "began_s": -1.0, "ended_s": 0.0, "planned": 3, "sent": 3, "silent": [],
+         "answered": {}, "in_time": []}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "checks",
+    [
+        *("", "[", "{}", "[1]", '[{"failed": true}]', "null", '"x"', "[" * 2000),
+        json.dumps([CHECK | {"sent": float("inf")}]),
+        json.dumps([CHECK | {"began_s": 10**400}]),
+    ],
+    ids=lambda text: text[:40],
+)
 def test_torn_checks_are_left_out(
     paths: Paths, capsys: pytest.CaptureFixture[str], checks: str
 ) -> None:
@@ -566,7 +621,7 @@ def test_no_record_makes_a_reader_stumble(
     script = [(50.0 * n, rng.choice((silent, back))(PRIMARY)) for n in range(1, 12)]
     world = story(SHIPPED, *script, (500, silent(GATEWAY)), end_s=600)
     whole = [line_of(at_s, e) for at_s, e in world.recorder.told if e.level >= logging.INFO]
-    odd: tuple[Any, ...] = (None, 7, [], {}, "", "\x1b", "nowhere", -1e308)
+    odd: tuple[Any, ...] = (None, 7, [], {}, "", "\x1b", "nowhere", -1e308, float("inf"), 10**400)
     for _ in range(40):
         lines = rng.choices(whole, k=rng.randrange(1, 30))
         lines = [

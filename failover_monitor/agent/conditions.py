@@ -16,9 +16,9 @@ SETTLED_S = 2.0  # a status so much younger than an event knows of it
 LATE_S = 30.0  # by then the event that should have told the end was lost
 STEADY_S = 60.0  # a service that dies again and again is tried every 30 s
 REPEATED_S = 150.0  # what goes on is told every 60 s: after so long without, it is over
-LEVELS = {"INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
 
-# Told every minute while they last; nobody tells their end.
+# Told every minute while they last, and no event tells their end.  But `service_failed` is told
+# each time that one fails, and `config` ends `config_bad`.
 ATTENTION = frozenset(
     {"foreign", "two_active", "failback_waits", "stop_overdue", "gated", "veto", "flapping"}
     | {"claim", "unenforced", "config_bad", "service_failed"}
@@ -27,6 +27,18 @@ TWO_ACTIVE = frozenset({"foreign", "two_active", "failback_waits", "stop_overdue
 SERVING = frozenset({"claim", "takeover", "active", "failback"})
 HOME = frozenset({"standby", "serving"})  # where a pair stands when nothing is wrong
 SILENT = frozenset({"summary"})
+
+# So long after its latest event the status may say that a matter is over: patience, and by what.
+OVER: dict[str, tuple[float, Callable[[dict[str, Any], str], bool]]] = {
+    "paused": (SETTLED_S, lambda status, _: not status.get("paused")),
+    "hook": (SETTLED_S, lambda status, _: status["phase"] != "claim"),
+    "fence": (SETTLED_S, lambda status, _: status["phase"] not in SERVING),
+    "check": (SETTLED_S, lambda status, name: name not in status.get("checks_not_passing", [name])),
+    "held": (SETTLED_S, lambda status, _: not status["suspicious"]),
+    "reference": (LATE_S, lambda status, name: name not in silent_references(status)),
+    "network": (LATE_S, lambda status, _: status["verdict"] != "unknown"),
+    "primary": (LATE_S, lambda s, _: s["verdict"] == "up" and s["phase"] in HOME),
+}
 
 
 class Sort(StrEnum):
@@ -116,31 +128,24 @@ class Conditions:
 
     def _over(self, key: str, status: dict[str, Any], age_s: float) -> bool:
         kind, _, name = key.partition(":")
-        match kind:
-            case "service_failed":
-                run = {u["name"] for u in status["units"] if u["state"] in ("running", "finished")}
-                serving = status["phase"] in SERVING | {"serving", "opening"}
-                steady = age_s > STEADY_S and run >= set(self.open[key].units)
-                return steady or (age_s > SETTLED_S and not serving)
-            case _ if kind in ATTENTION:
-                quiet_s = REPEATED_S if status["attention"] else SETTLED_S
-                return age_s > quiet_s
-            case "paused":
-                return age_s > SETTLED_S and not status.get("paused")
-            case "hook":
-                return age_s > SETTLED_S and status["phase"] != "claim"
-            case "held":
-                return age_s > SETTLED_S and not status["suspicious"]
-            case "reference":
-                known = {path["address"] for path in status["references"]}
-                return age_s > LATE_S and name not in known & set(status["quiet_references"])
-            case "network":
-                return age_s > LATE_S and status["verdict"] != "unknown"
-            case "primary":
-                well = status["verdict"] == "up" and status["phase"] in HOME
-                return age_s > LATE_S and well
-            case _:
-                return False
+        if kind == "service_failed":
+            return self._service_over(status, age_s)
+        if kind in ATTENTION:
+            return age_s > (REPEATED_S if status["attention"] else SETTLED_S)
+        if kind not in OVER:
+            return False
+        patience_s, over = OVER[kind]
+        return age_s > patience_s and over(status, name)
+
+    def _service_over(self, status: dict[str, Any], age_s: float) -> bool:
+        """Those that failed and are still managed run steadily, or none should run here."""
+        states = {unit["name"]: unit["state"] for unit in status["units"]}
+        failed = states.keys() & set(self.open["service_failed"].units)
+        serving = status["phase"] in SERVING | {"serving", "opening"}
+        steady = age_s > STEADY_S and all(
+            states[name] in ("running", "finished") for name in failed
+        )
+        return steady or (age_s > SETTLED_S and not serving)
 
     def _verdict(self, event: dict[str, Any]) -> Iterator[News]:
         verdict = event.get("SUBJECT")
@@ -174,9 +179,12 @@ class Conditions:
         yield from self._turned(f"check:{event.get('CHECK')}", event, bad=bad)
 
     def _fence(self, event: dict[str, Any]) -> Iterator[News]:
-        if event.get("FENCE") in ("failed", "done"):
-            yield from self._turned("fence", event, bad=event["FENCE"] == "failed")
-        yield from self._step(event)
+        """Its failure is a matter of its own, until it succeeds; all else is a step."""
+        failed = event.get("FENCE") == "failed"
+        if failed or (event.get("FENCE") == "done" and "fence" in self.open):
+            yield from self._turned("fence", event, bad=failed)
+        else:
+            yield from self._step(event)
 
     def _paused(self, event: dict[str, Any]) -> Iterator[News]:
         """It is told again while it lasts; that is no news."""
@@ -223,6 +231,12 @@ class Conditions:
             yield news(key, Sort.ENDS, event)
 
 
+def silent_references(status: dict[str, Any]) -> set[str]:
+    """Those that are configured now."""
+    known = {path["address"] for path in status["references"]}
+    return known & set(status["quiet_references"])
+
+
 def matter(event: dict[str, Any]) -> str:
     """What an event is about that stands for itself."""
     names = ("kind", "TO", "UNIT", "UNIT_STATE", "VERB", "ORDER", "HOOK", "HOOK_STATE")
@@ -231,6 +245,6 @@ def matter(event: dict[str, Any]) -> str:
 
 
 def news(key: str, sort: Sort, event: dict[str, Any]) -> News:
-    level = LEVELS.get(str(event.get("level")), logging.WARNING)
+    level = logging.getLevelNamesMapping().get(str(event.get("level")), logging.WARNING)
     sentence = str(event.get("what", ""))
     return News(key=key, sort=sort, level=level, at_s=float(event["at_s"]), sentence=sentence)

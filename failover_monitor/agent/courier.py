@@ -11,6 +11,7 @@ from typing import Protocol
 
 from failover_monitor.agent.outbox import Outbox
 from failover_monitor.agent.words import Message, message
+from failover_monitor.model import Role
 
 log = logging.getLogger("failover_monitor.agent")
 
@@ -35,12 +36,14 @@ class Courier(threading.Thread):
         *,
         lock: threading.Lock,
         host: str,
+        role: Role,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`lock` guards the outbox; it is never held while something is sent."""
         super().__init__(name=f"courier {name}", daemon=True)
         self.target, self.outbox = name, outbox
-        self._sender, self._lock, self._host, self._clock = sender, lock, host, clock
+        self._sender, self._lock, self._clock = sender, lock, clock
+        self._host, self._role = host, role
         self._over = threading.Event()
         self._pause_s = 0.0
 
@@ -55,7 +58,8 @@ class Courier(threading.Thread):
         """Send the message whose turn it is, if there is one."""
         with self._lock:
             entry = self.outbox.next(self._clock())
-            text = message(entry, self._host, self._clock()) if entry else None
+            now_s = self._clock()
+            text = message(entry, self._host, self._role, now_s) if entry else None
         if text is None:
             return
         why = self._sender.send(text, threading.get_ident())

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 HEAD_BYTES = 64  # of the first line: an inode number is used again, a moment is not
 CHUNK_BYTES = 1 << 16
 LINE_BYTES = 1 << 20  # a longer line is nobody's
+FAR_S = 1e11  # no clock shows it; a moment beyond it is not one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,8 +115,8 @@ class Follower:
     def _document(self, line: bytes) -> Iterator[dict[str, Any]]:
         try:
             document = json.loads(line)
-            at_s = float(document["at_s"])
-        except (ValueError, TypeError, KeyError, RecursionError):
+            document["at_s"] = at_s = moment(document["at_s"])
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             self.lost += bool(line.strip())
             return
         place = self._place
@@ -123,6 +124,14 @@ class Follower:
             inode=place.inode, head=place.head, offset=place.offset, last_s=max(place.last_s, at_s)
         )
         yield document
+
+
+def moment(value: Any) -> float:
+    """Seconds since 1970.  Raises ValueError, TypeError, OverflowError."""
+    at_s = float(value)
+    if not 0 <= at_s < FAR_S:
+        raise ValueError(f"{at_s} s is no time")
+    return at_s
 
 
 def newer(documents: Iterator[dict[str, Any]], after_s: float) -> Iterator[dict[str, Any]]:

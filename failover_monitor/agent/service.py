@@ -14,11 +14,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from failover_monitor.agent.conditions import LEVELS, Conditions, News
+from failover_monitor.agent.conditions import Conditions, News
 from failover_monitor.agent.courier import Courier, Sends
 from failover_monitor.agent.follow import Follower
 from failover_monitor.agent.outbox import Outbox, Pace
 from failover_monitor.files import Paths, replace_file
+from failover_monitor.model import Role
 
 log = logging.getLogger("failover_monitor.agent")
 
@@ -61,6 +62,7 @@ class Agent:
         targets: tuple[Target, ...],
         textfile: Path | None,
         *,
+        role: Role,
         pace: Pace | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -80,13 +82,15 @@ class Agent:
         self._lost_before = int(kept.get("lost", 0))
         self._counts = new_counts(kept.get("counts", {})) if textfile else None
         host, boxes = socket.gethostname(), kept.get("outboxes", {})
+        levels = logging.getLevelNamesMapping()
         self.couriers = [
             Courier(
                 target.name,
-                Outbox(LEVELS[target.level.upper()], pace or Pace(), boxes.get(target.name)),
+                Outbox(levels[target.level.upper()], pace or Pace(), boxes.get(target.name)),
                 target.sender,
                 lock=self._lock,
                 host=host,
+                role=role,
                 clock=self._clock.wall,
             )
             for target in targets
@@ -136,7 +140,7 @@ class Agent:
             try:
                 if self._counts:
                     self._counts.sample(sample)
-            except (KeyError, ValueError, TypeError, AttributeError):
+            except (KeyError, ValueError, TypeError, AttributeError, OverflowError):
                 self._samples.lost += 1
 
     def _status(self, now_s: float) -> tuple[dict[str, Any] | None, float]:

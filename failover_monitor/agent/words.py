@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 
 from failover_monitor.agent.outbox import SUM, Entry
+from failover_monitor.model import Role
 from failover_monitor.text import span
 
 LATE_S = 60.0  # a message that waited for longer says so
@@ -51,6 +52,13 @@ MATTERS = {  # what it is about, and what to do
     ),
     SUM: ("what happened while no message could be sent", STATUS),
 }
+ON_PRIMARY = {  # there it is about this host's own contact
+    "primary": ("this host is cut off", f"look at this host's network; {STATUS}"),
+    "network": (
+        "this host does not know whether it is in contact",
+        f"ping the gateway; {STATUS}",
+    ),
+}
 OTHER = ("news", "failover-monitor status")
 WORDS = ((logging.CRITICAL, "CRITICAL"), (logging.ERROR, "ERROR"), (logging.WARNING, "WARNING"))
 
@@ -64,10 +72,11 @@ class Message:
     mood: str  # "good", "bad" or "worst": apprise paints it
 
 
-def message(entry: Entry, host: str, now_s: float) -> Message:
-    """An entry in words; `host` is this host's name."""
+def message(entry: Entry, host: str, role: Role, now_s: float) -> Message:
+    """An entry in words; `host` is this host's name, `role` its side of the pair."""
     kind, _, name = entry.key.partition(":")
-    title, cure = MATTERS.get(kind, OTHER)
+    matters = MATTERS | ON_PRIMARY if role is Role.PRIMARY else MATTERS
+    title, cure = matters.get(kind, OTHER)
     if name and kind in MATTERS:
         title += f" ({name})"
     word = next((word for level, word in WORDS if entry.level >= level), "INFO")

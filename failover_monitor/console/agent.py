@@ -72,7 +72,7 @@ def follow(config: Config, options: argparse.Namespace) -> int:
         print(f"cannot begin: {home} is no directory", file=sys.stderr)
         print("hint: systemctl start failover-monitor-agent", file=sys.stderr)
         return 1
-    made = Agent(options.paths, home, targets, textfile)
+    made = Agent(options.paths, home, targets, textfile, role=config.policy.role)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: made.stop())
     told = ", ".join(target.name for target in targets) or "nobody"

@@ -22,6 +22,7 @@ from failover_monitor.console.lines import (
     show,
     time_of_day,
 )
+from failover_monitor.console.prose import percent
 from failover_monitor.console.records import Recorded, Sample
 from failover_monitor.files import Paths
 
@@ -186,9 +187,10 @@ def path_rows(
     cells = cells_of(address, found, window)
     sent = sum(s.paths[address].sent for s in found if address in s.paths)
     answered = sum(s.paths[address].answered for s in found if address in s.paths)
-    lost = f"{100 * (1 - answered / sent):.1f} % of {sent} echoes lost" if sent else "no echoes"
+    lost = f"{loss_of(sent, answered)} of {sent} echoes lost" if sent else "no echoes"
     longest_ms = max((cell.longest_ms for cell in cells.values()), default=0.0)
-    yield plain(f"{role} {address}: {lost}; longest round trip {longest_ms:.3g} ms")
+    longest = f"longest round trip {longest_ms:.3g} ms" if longest_ms else "no answer"
+    yield plain(f"{role} {address}: {lost}; {longest}")
     top_ms = max((cell.mean_ms or 0.0 for cell in cells.values()), default=0.0)
     for number in range(ROWS):
         unit = {0: f"{top_ms:.3g} ms", ROWS - 1: "0 ms"}.get(number, "")
@@ -198,6 +200,12 @@ def path_rows(
     yield row(
         "loss", "0-100 %", "".join(lost_of(cells.get(n), glyphs) for n in range(COLUMNS)), glyphs
     )
+
+
+def loss_of(sent: int, answered: int) -> str:
+    """In plain spaces: a terminal may know no others."""
+    share = max(0, sent - answered) / sent
+    return percent(share).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def cells_of(address: str, found: list[Sample], window: Window) -> dict[int, Cell]:

@@ -119,7 +119,6 @@ def figures(story: Story, role: str) -> list[tuple[str, str, str]]:
     """The numbers at the top: name, value, remark."""
     guarded = role == Role.PRIMARY
     took_s = [one.to_serving_s for one in story.episodes if one.to_serving_s is not None]
-    exact = all(one.silent_since_s is not None for one in story.episodes)
     served_s = story.time_in("serving") if guarded else story.time_in("takeover", "active")
     main = [path for path in story.paths if path.role == ("standby" if guarded else "primary")]
     sent = sum(path.sent for path in main)
@@ -137,8 +136,7 @@ def figures(story: Story, role: str) -> list[tuple[str, str, str]]:
     if took_s and not guarded:
         shortest, longest = length(min(took_s)), length(max(took_s))
         value = longest if shortest == longest else f"{shortest} to {longest}"
-        since = "from the first unanswered echo" if exact else "from the decision"
-        found.append(("Time to takeover", value, f"{since} to all services running"))
+        found.append(("Time to takeover", value, f"{since_when(story)} to all services running"))
     if story.samples:
         told = "none" if longest_s is None else length(longest_s)
         found.append(("Longest silence", told, "that ended by itself"))
@@ -147,6 +145,17 @@ def figures(story: Story, role: str) -> list[tuple[str, str, str]]:
         found.append(("Loss", percent(lost / sent), f"of {sent:,} echoes to the {to}"))
     found.append(("Nobody watched", length(unwatched_s) if unwatched_s else "never", ""))
     return found
+
+
+def since_when(story: Story) -> str:
+    """From when on the times to takeover count, of those whose services came to run."""
+    ran = [one for one in story.episodes if one.serving_s is not None]
+    exact = sum(one.silent_since_s is not None for one in ran)
+    if exact == len(ran):
+        return "from the first unanswered echo"
+    if exact:
+        return "from the first unanswered echo, or the decision where none is recorded,"
+    return "from the decision"
 
 
 def milliseconds(value: float) -> str:

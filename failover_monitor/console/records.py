@@ -12,6 +12,9 @@ from typing import Any
 from failover_monitor.files import Paths
 
 FAR_S = 1e11  # no clock shows it; a moment beyond it is not one
+MOST = 10**9  # echoes in a minute: more were never sent
+# What reading a value of another shape raises; a number may be too large for its type.
+ODD = (KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +75,7 @@ def events(paths: Paths, since_s: float = 0.0) -> Iterator[Recorded]:
                 what=str(document.pop("what")),
                 fields={name: str(text) for name, text in document.items() if name.isupper()},
             )
-        except (KeyError, ValueError, TypeError):
+        except ODD:
             continue
         if recorded.at_s >= since_s:
             yield recorded
@@ -90,7 +93,7 @@ def samples(paths: Paths, since_s: float = 0.0) -> Iterator[Sample]:
                 paths={name: path_sample(found) for name, found in document["paths"].items()},
                 gaps_s=tuple(moment(gap_s) for gap_s in document["gaps_s"]),
             )
-        except (KeyError, ValueError, TypeError, AttributeError, IndexError):
+        except ODD:
             continue
         if sample.at_s >= since_s:
             yield sample
@@ -105,15 +108,15 @@ def checks(recorded: Recorded) -> tuple[CheckRecord, ...]:
                 failed=bool(check["failed"]),
                 began_s=moment(recorded.at_s + check["began_s"]),
                 ended_s=moment(recorded.at_s + check["ended_s"]),
-                planned=int(check["planned"]),
-                sent=int(check["sent"]),
+                planned=count(check["planned"]),
+                sent=count(check["sent"]),
                 silent=tuple(str(address) for address in check["silent"]),
-                answered={name: int(count) for name, count in check["answered"].items()},
+                answered={name: count(echoes) for name, echoes in check["answered"].items()},
                 in_time=tuple(str(address) for address in check["in_time"]),
             )
             for check in found
         )
-    except (KeyError, ValueError, TypeError, AttributeError):
+    except ODD:
         return ()
 
 
@@ -121,16 +124,24 @@ def ago_s(recorded: Recorded, name: str) -> float | None:
     """The moment that a field gives as seconds before its event."""
     try:
         return moment(recorded.at_s - float(recorded.fields[name]))
-    except (KeyError, ValueError):
+    except ODD:
         return None
 
 
 def moment(value: Any) -> float:
-    """A time that a clock may show.  Raises ValueError, TypeError."""
+    """A time that a clock may show.  Raises what is in ODD."""
     seconds = float(value)
     if not 0 <= seconds < FAR_S:
         raise ValueError(f"{seconds} s is no time")
     return seconds
+
+
+def count(value: Any) -> int:
+    """How many echoes.  Raises what is in ODD."""
+    number = int(value)
+    if not 0 <= number < MOST:
+        raise ValueError(f"{number} is no count of echoes")
+    return number
 
 
 def trouble(path: Path) -> str:
@@ -153,9 +164,11 @@ def path_sample(document: dict[str, Any]) -> PathSample:
     rtt_ms = document["rtt_ms"]
     return PathSample(
         role=document["role"],
-        sent=int(document["sent"]),
-        answered=int(document["answered"]),
-        rtt_ms=None if rtt_ms is None else (float(rtt_ms[0]), float(rtt_ms[1]), float(rtt_ms[2])),
+        sent=count(document["sent"]),
+        answered=count(document["answered"]),
+        rtt_ms=None
+        if rtt_ms is None
+        else (moment(rtt_ms[0]), moment(rtt_ms[1]), moment(rtt_ms[2])),
     )
 
 

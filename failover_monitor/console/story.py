@@ -21,7 +21,7 @@ QUIET_S = 900.0  # a monitor that runs leaves a summary every ten minutes
 PENDING_S = 90.0  # a sample is written when its minute is over
 BEGINS = {"takeover": "takeover", "closing": "closing"}  # the phase that opens an episode
 SERVES = frozenset({"active", "serving"})
-AT_REST = frozenset({"standby", "serving"})  # the phases that end an episode
+ENDS = frozenset({"standby", "serving"})  # the phases that end an episode
 AFRESH = frozenset({"unknown", "standby"})  # whoever leaves these was in no episode
 # What is told of an episode, beside its transitions.
 STEPS = frozenset(
@@ -75,7 +75,7 @@ class Seen:
 
     @property
     def loss(self) -> float:
-        """From 0 to 1; a late answer may belong to the sample before."""
+        """From 0 to 1."""
         lost = max(0, self.echoes.sent - self.echoes.answered)
         return lost / self.echoes.sent if self.echoes.sent else 0.0
 
@@ -282,7 +282,7 @@ def episodes(events: Iterable[Recorded]) -> Iterator[Episode]:
         if steps:
             if event.kind in STEPS:
                 steps.append(event)
-            if event.kind == "intent_ended" or target in AT_REST:
+            if event.kind == "intent_ended" or target in ENDS:
                 yield episode(steps)
                 steps = []
         elif target in BEGINS:
@@ -311,7 +311,7 @@ def episode(steps: Sequence[Recorded]) -> Episode:
     began = next(step for step in steps if step.fields.get("TO") in BEGINS)
     silent_s = silence_s(steps[0]) if steps[0].kind == "verdict" else None
     last = steps[-1]
-    over = last.kind == "intent_ended" or last.fields.get("TO") in AT_REST
+    over = last.kind == "intent_ended" or last.fields.get("TO") in ENDS
     return Episode(
         kind=BEGINS[began.fields["TO"]],
         began_s=began.at_s,

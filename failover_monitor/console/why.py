@@ -30,7 +30,7 @@ from failover_monitor.console.lines import (
 from failover_monitor.console.records import CheckRecord, Recorded
 from failover_monitor.files import Paths, locked
 
-AT_REST = frozenset({"unknown", "standby", "active", "gated", "serving"})
+SETTLED = frozenset({"unknown", "standby", "active", "gated", "serving"})  # phases that last
 ENDING = frozenset({"failback", "closing"})
 # Kinds of holding still.
 HELD = frozenset({"held", "doubt", "veto", "claim", "flapping", "gated", "paused"})
@@ -89,7 +89,7 @@ def why(options: argparse.Namespace) -> int:
                 f"tell why: --at {options.at!r} is no time", "such as 03:12 or '2026-11-21 03:12'"
             )
             return 2
-        number = 1 + sum(decision.moves[0].at_s > until_s for decision in found)
+        number = number_at(found, until_s)
     if number > len(found):
         first = f"the oldest recorded decision is of {day_and_time(found[0].moves[0].at_s)}"
         fault(f"tell why: {first}; there are {len(found)}")
@@ -100,6 +100,12 @@ def why(options: argparse.Namespace) -> int:
     else:
         show(told(found, number))
     return 0
+
+
+def number_at(found: list[Decision], until_s: float) -> int:
+    """The latest in the order of the record: the clock may have been set back."""
+    latest = (n for n, one in enumerate(reversed(found), 1) if one.moves[0].at_s <= until_s)
+    return next(latest, len(found) + 1)
 
 
 def nothing_decided(events: list[Recorded], *, as_json: bool) -> int:
@@ -146,13 +152,13 @@ def is_move(event: Recorded) -> bool:
 def begins(move: Recorded) -> bool:
     """Whether this change of phase has a reason of its own, and does not only end another."""
     source, target = move.fields["FROM"], move.fields["TO"]
-    return source in AT_REST or target in ENDING or (source in ENDING and target == "takeover")
+    return source in SETTLED or target in ENDING or (source in ENDING and target == "takeover")
 
 
 def end_index(events: list[Recorded], group: list[int], after: int) -> int:
     """Where the events of a decision end: when it came to rest, else before the next verdict."""
     last = group[-1]
-    if events[last].fields["TO"] in AT_REST:
+    if events[last].fields["TO"] in SETTLED:
         return last + 1
     verdicts = [n for n in range(last, after) if events[n].kind == "verdict"]
     return verdicts[-1] if verdicts else after
@@ -256,7 +262,7 @@ def told(found: list[Decision], number: int) -> Iterator[Line]:
         yield labelled("started", f"{day_and_time(started.at_s)}: {started.what}")
     for name, seconds in took(decision):
         yield labelled("took", f"{seconds:.2f} s {name}")
-    if number == 1 and moves[-1].fields["TO"] not in AT_REST:
+    if number == 1 and moves[-1].fields["TO"] not in SETTLED:
         yield labelled("under way", f"the phase is still {moves[-1].fields['TO']}", "yellow")
     yield plain("")
     begun_s: float | None = None
@@ -400,12 +406,18 @@ def end_of(text: str, now_s: float) -> float:
     today = time.strftime("%Y-%m-%d", time.localtime(now_s))
     dated = "-" in text
     whole = text.replace("T", " ") if dated else f"{today} {text}"
-    for form, length_s in (("%Y-%m-%d %H:%M:%S", 1), ("%Y-%m-%d %H:%M", 60), ("%Y-%m-%d", 86_400)):
+    forms = (("%Y-%m-%d %H:%M:%S", 1, 0), ("%Y-%m-%d %H:%M", 60, 0), ("%Y-%m-%d", 0, 1))
+    for form, length_s, days in forms:
         try:
-            begun_s = time.mktime(time.strptime(whole, form))
+            moment = time.strptime(whole, form)
+            was_yesterday = not dated and local_s(moment) > now_s
+            return local_s(moment, days - was_yesterday) + length_s
         except (ValueError, OverflowError):
             continue
-        if not dated and begun_s > now_s:
-            begun_s -= 86_400
-        return begun_s + length_s
     raise ValueError(text)
+
+
+def local_s(moment: time.struct_time, days: int = 0) -> float:
+    """So many days later at the same local time: not every day has 24 hours."""
+    year, month, day, hour, minute, second = moment[:6]
+    return time.mktime((year, month, day + days, hour, minute, second, 0, 0, -1))

@@ -70,6 +70,20 @@ OF_CHECK = {
     "timeout": "timeout_s",
     "gates_failback": "gates_failback",
 }
+LEAST = {  # as in a configuration; seconds, or a count
+    "interval": 0.1,
+    "retry": 0.05,
+    "timeout": 0.05,
+    "hook_timeout": 0.1,
+    "ttl": 5,
+    "threshold": 1,
+    "recovery": 1,
+    "references_required": 1,
+    "max_takeovers": 1,
+    "deadline": 1,
+    "stop_limit": 3,
+    "boot_hold": 0.1,
+}
 WHOLE = ("threshold", "recovery", "references_required", "max_takeovers", "retries")
 
 
@@ -98,6 +112,15 @@ def whole_number(word: str) -> int:
     if not word.isdecimal():
         raise WordError(f"{word!r} is no whole number", "a whole number")
     return int(word)
+
+
+def amount(key: str, word: str) -> float:
+    """What stands behind `key=`, and is no smaller than a configuration may have it."""
+    value = whole_number(word) if key in WHOLE else number(word)
+    least = LEAST.get(key, 0)
+    if value < least:
+        raise WordError(f"{word!r} is too small for {key}", f"a number of {least:g} or more")
+    return value
 
 
 def one_of(words: Sequence[str]) -> Callable[[str], str]:
@@ -135,7 +158,7 @@ def setting(pair: str, known: dict[str, str]) -> tuple[str, Any]:
         case "gates_failback" | "veto":
             return name, one_of(("yes", "no"))(value) == "yes"
         case _:
-            return name, whole_number(value) if key in WHOLE else number(value)
+            return name, amount(key, value)
 
 
 def settings(pairs: Sequence[str], known: dict[str, str]) -> dict[str, Any]:
@@ -162,6 +185,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "ENDS": one_of(CHOICES["ENDS"]),
     "STORE": one_of(CHOICES["STORE"]),
     "SETTING...": lambda pair: setting(pair, SETTINGS),
+    "TTL": lambda word: amount("ttl", word),
     "UNIT...": unit,
 }
 
@@ -272,7 +296,7 @@ MOVES: dict[str, Act] = {
         {name: (how, s)}
     ),
     "lease STORE": lambda world, how: world.store.obey(how),
-    "lease ttl SECONDS": lambda world, s: reload(world, lease=lease_for(s)),
+    "lease ttl TTL": lambda world, s: reload(world, lease=lease_for(s)),
     # The operator.
     "ack": lambda world: world.recorder.ask("ack"),
     "takeover": lambda world: world.recorder.ask("takeover"),

@@ -286,7 +286,7 @@ def missing(script: Script, policy: Policy) -> Iterator[Problem]:
     listed = frozenset(
         name for move in moves if move.pattern.startswith("list ") for name in move.values
     )
-    leased = any(move.pattern == "lease ttl SECONDS" for move in moves)
+    leased = any(move.pattern == "lease ttl TTL" for move in moves)
     last_s = 0.0
     for step in script.steps:
         if step.moment and step.moment.seconds(policy) > DAY_S:

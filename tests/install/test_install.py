@@ -173,6 +173,9 @@ def test_the_agent_comes_and_goes_with_its_keys(standby: SystemdHost) -> None:
     standby.write(CONFIG, json.dumps(TOLD), 0o640)
     installed(standby)
     assert standby.exists("/var/lib/private/failover-monitor-agent/state.json")
+    kept = [line for line in installed(standby, "--uninstall").splitlines() if "kept:" in line]
+    assert kept[-1].endswith(", /var/lib/failover-monitor-agent")
+    assert standby.exists("/var/lib/private/failover-monitor-agent/state.json")
     installed(standby, "--uninstall", "--purge")
     assert files(standby) == bare
     assert standby.unit(AGENT)["LoadState"] == "not-found"
@@ -342,6 +345,9 @@ def test_a_bad_configuration_is_told_and_the_running_monitor_goes_on(watching: S
     assert done.returncode == 78
     assert "ping_intervall" in done.stdout
     assert main_pid(watching, UNIT) == monitor
+    mentions = json.dumps(GOOD | {"ping_intervall": 3}) + "\n// not 192.0.2.1 any more\n"
+    watching.write(CONFIG, mentions, 0o640)
+    assert install(watching).returncode == 78
     watching.write(CONFIG, json.dumps(GOOD), 0o640)
     installed(watching)
     assert len(releases(watching)) == 1

@@ -140,7 +140,7 @@ def test_picture_shows_them(lived: tuple[Pair, dict[str, float]]) -> None:
     for words in (
         "standby -> takeover: the primary stopped answering",
         "failback -> standby: all services are stopped here",
-        "primary 198.51.100.2: 0.0 % of 1200 echoes lost",
+        "primary 198.51.100.2: 0 % of 1200 echoes lost",
     ):
         assert any(words in line for line in told), words
 
