@@ -41,6 +41,7 @@ PLAN = {
     "decision": TABLES,
     "services": TABLES,
     "table": TABLES,
+    "orders": ("tests/test_orders.py", "tests/test_scenarios.py"),
 }
 PRELOADED = ["pytest", "pytest_asyncio", "hypothesis.stateful", "pydantic", "asyncio"]
 EVERY_NTH = "47"  # turn of the exhaustive tests; prime, so that no dimension is left out
