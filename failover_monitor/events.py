@@ -317,7 +317,7 @@ def of_one_service(unit: UnitSeen, facts: Facts, passing: tuple[str, ...]) -> It
     phase, up = facts.state.phase, facts.seen.verdict is Verdict.UP
     well = facts.seen.service is Verdict.UP
     name, runs = unit.name, unit.state in RUNS
-    if phase in SERVING and unit.state is Unit.FAILED:
+    if phase in SERVING and unit.state is Unit.FAILED and name not in facts.state.leaving:
         yield Kind.SERVICE_FAILED, ERROR, f"{name} does not run: {unit.why}"
     elif phase in STANDS_IN and runs and passing:
         told = ", ".join(passing)
@@ -374,7 +374,7 @@ def of_waiting(facts: Facts, lease_why: str) -> Iterator[Found]:
         if not waits and not prepared(facts):
             hook = seen.pre_takeover
             waits.append(f"hook pre_takeover: {hook.state}, {hook.why or 'no answer yet'}")
-        if state.by_hand and not waits:
+        if state.by_hand and policy.guard and not waits:
             waits.append("the guard of the primary")
         lasting = (
             seen.now_s - state.since_s >= PATIENCE_S

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -305,6 +306,21 @@ def test_the_next_check_is_the_next_round(running: Paths) -> None:
         assert 0 < document["next_check_s"] <= document["check_every_s"]
         found[document["suspicious"], document["phase"]] = document["check_every_s"]
     assert found == {(False, "standby"): 3.0, (True, "standby"): 0.25, (False, "active"): 0.5}
+
+
+def test_a_failed_service_that_leaves_the_list_is_nobodys_to_mend(running: Paths) -> None:
+    """It may have run here, so it is watched until we have stopped; but it is not wanted here."""
+    policy = policy_of(services=("app.service", "b.service"))
+    world = World(policy)
+    world.systemd.services["b.service"].fails = 99
+    shown(world, 10.0)
+    world.hosts[PRIMARY].up = False
+    assert any("b.service does not run" in words for words in shown(world, 60.0)["attention"])
+    assert world.monitor
+    world.monitor.reload(replace(policy, services=("app.service",)), world.monitor.probe)
+    document = shown(world, 80.0)
+    assert document["attention"] == []
+    assert [unit["name"] for unit in document["units"]] == ["app.service", "b.service"]
 
 
 def test_words_from_elsewhere_neither_break_lines_nor_draw(
