@@ -57,6 +57,11 @@ class Ended:
         """What it said last, fit for a sentence."""
         return plain(next(reversed(self.output.strip().splitlines()), ""))
 
+    @property
+    def complaint(self) -> str:
+        """Why it failed, in our words and its own last ones."""
+        return f"{self.why}: {self.last_line}".removesuffix(": ")
+
 
 async def run_command(
     words: Sequence[str],

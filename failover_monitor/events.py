@@ -72,7 +72,7 @@ class Kind(Enum):
     CONFIG_BAD = "745dcc1676914321bb7fa79286c89b65"  # it is bad; the last good one goes on
     TWO_ACTIVE = "a1935a4e7e654517812408dd756f7b52"  # the primary's service answers while ours runs
     VETO = "b83e843c9765472db015b696ba241a3c"  # the primary is silent, its service is not
-    CLAIM = "b8ee45ee763d46c4b5a498011d23b295"  # a takeover waits for fence or lease
+    CLAIM = "b8ee45ee763d46c4b5a498011d23b295"  # a takeover waits for what must come first
     FENCE = "c2f5d109a6af497e82f37236ee901427"  # the fence command: begun, done, failed
     LEASE = "330197bad8db47418c2ef5ae520938e1"  # the lease: ours, or not any more
     SERVICE_CHECK = "44003ae0075b4bc498352df8e18297d2"  # a service check changed its answer

@@ -11,7 +11,7 @@ them only if it has no arguments.
 import asyncio
 from collections.abc import Callable
 
-from failover_monitor.commands import Ended, run_command
+from failover_monitor.commands import run_command
 from failover_monitor.model import FencePolicy, FenceSeen, Fencing
 
 PAUSES_S = (1.0, 2.0, 5.0)  # before the retries; the last one before all further ones, too
@@ -79,7 +79,7 @@ class Fence:
         if ended.status == 0:
             self._see(Fencing.DONE, tries, ended.last_line or "it ended with status 0")
             return True
-        why = said(ended)
+        why = ended.complaint
         self._see(Fencing.FAILED if tries > self._policy.retries else before.state, tries, why)
         return False
 
@@ -87,8 +87,3 @@ class Fence:
         since_s = self._seen.since_s if state is self._seen.state else self._clock()
         self._seen = FenceSeen(state, since_s, tries, why)
         self._changed()
-
-
-def said(ended: Ended) -> str:
-    """Why it failed, in our words and the command's last ones."""
-    return f"{ended.why}: {ended.last_line}".removesuffix(": ")

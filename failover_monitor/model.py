@@ -323,7 +323,7 @@ class Policy:
 
     @property
     def by_hand_limit_s(self) -> float:
-        """So long an operator's takeover waits for fence and lease before it is given up."""
+        """So long an operator's takeover waits for what must come first, then it is given up."""
         fence_s = self.fence.timeout_s * (self.fence.retries + 1) if self.fence else 0.0
         hook_s = self.pre_takeover.timeout_s if self.pre_takeover else 0.0
         return BY_HAND_S + fence_s + hook_s + self.takeover_delay_s
@@ -485,7 +485,7 @@ class Observation:
     takeover_asked: str = ""  # by whom; "" = nobody asks now
     paused: str = ""  # hands off, in an operator's words; "" = no
     acknowledged: bool = False  # an operator has seen that it flaps
-    listening: bool = False  # this process is new, and has not heard whether the primary is back
+    listening: bool = False  # after a restart or a pause: is the primary back? not heard yet
     vetoes: tuple[str, ...] = ()  # why a silent primary may yet serve
     service: Verdict = Verdict.UNKNOWN  # of the checks that may trigger a takeover
     service_since_s: float = 0.0

@@ -1,8 +1,8 @@
 """What an operator asks of the monitor, and the pause: what the files say, and what became of it.
 
 Rule: pure, and nothing waits for a better day.  A request is taken once, soon after it was left,
-and either moves something then or is dropped and said; a pause has an end that no clock can move
-away.
+and either moves something then or is dropped and said; but a failback may wait for as long as the
+primary answers.  A pause has an end that no clock can move away.
 """
 
 import json

@@ -23,7 +23,7 @@ from dbus_fast import Message
 
 from failover_monitor.bus import SYSTEMD, UNIT, Bus, RefusedError, SystemdError, systemctl
 from failover_monitor.cgroups import Cgroups
-from failover_monitor.model import Effect, Unit, UnitSeen, Verb
+from failover_monitor.model import AT_REST, Effect, Unit, UnitSeen, Verb
 from failover_monitor.unit_files import own_names
 from failover_monitor.units import (
     MOVING,
@@ -49,7 +49,6 @@ COUNT_S, COUNT_SOON_S = 1.0, 0.1  # between two looks at what is left in the cgr
 HOST = ("shutdown.target", "rescue.target", "emergency.target")
 
 CHANGING = frozenset({Unit.STARTING, Unit.STOPPING, Unit.UNKNOWN})
-AT_REST = frozenset({Unit.STOPPED, Unit.FINISHED, Unit.FAILED})
 TELLING = frozenset({"ActiveState", "Job", *MOVING, "ConditionTimestampMonotonic"})
 
 log = logging.getLogger("failover_monitor")

@@ -86,7 +86,7 @@ class UnitAsker:
         if ended.status == SSH_FAILED:
             return Outcome.UNKNOWN, f"ssh: {ended.last_line or 'it failed without a word'}"
         if ended.status != 0:
-            return Outcome.UNKNOWN, f"ssh: {ended.why}: {ended.last_line}".removesuffix(": ")
+            return Outcome.UNKNOWN, f"ssh: {ended.complaint}"
         return judged(ended.output)
 
 
