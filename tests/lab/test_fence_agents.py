@@ -67,7 +67,7 @@ async def main():
     policy = json.loads(sys.argv[1])
     changed = asyncio.Event()
     fence = Fence(FencePolicy(**policy | {"command": tuple(policy["command"])}),
-                  time.monotonic, changed.set)
+                  time.monotonic, changed.set, asyncio.Lock())
     fence.want(True)
     while fence.seen.state is Fencing.RUNNING:
         await changed.wait()
