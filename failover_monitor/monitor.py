@@ -119,7 +119,7 @@ class Monitor:
         self.detector = detector_of(policy)(policy, now_s, grace_until_s=self._grace_until_s)
         self._proven_until_s = now_s + policy.limits.deadline_s  # by an earlier proof, or grace
         self._kept_until_s = 0.0  # as written down
-        self._armed = False  # the flag for systemd is raised
+        self._armed = True  # the flag for systemd is raised, or may be: by an earlier process
         self._listens_until_s = 0.0  # see `Observation.listening`
         self._seen = Observation(now_s=now_s, verdict=Verdict.UNKNOWN)
         self._answered_s = now_s  # when the primary answered last, or the watch began
@@ -526,7 +526,7 @@ class Monitor:
         """What others on this host go by: may services start here, might any run here?"""
         phase = self.state.phase
         if not self.policy.enforced:
-            if self._armed:  # by the policy before this one
+            if self._armed:  # under an earlier policy
                 self._armed = False
                 self.recorder.flag(self.recorder.paths.armed, raised=False)
             return

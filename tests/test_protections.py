@@ -204,6 +204,15 @@ def test_a_failure_counts_only_beside_an_answered_echo() -> None:
     assert stage.service() is Verdict.DOWN
 
 
+def test_without_protection_nothing_is_armed_that_an_earlier_process_armed() -> None:
+    """It was killed, and the configuration changed: no reason for a reset."""
+    world = World(policy_of())
+    world.recorder.raised.add("armed")
+    world.begin()
+    world.run_until(1.0)
+    assert world.recorder.raised == set()
+
+
 def test_a_reload_that_takes_the_lease_away_disarms_the_host() -> None:
     """Nothing has to end in time any more: no reason for a reset."""
     world = World(policy_of(lease=LEASE))
