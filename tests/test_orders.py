@@ -12,8 +12,6 @@ from failover_monitor.model import BY_HAND, Observation, PairState, Phase, Role,
 from failover_monitor.orders import (
     FRESH_S,
     LONGEST_S,
-    REMIND_S,
-    SOON_OVER_S,
     Boot,
     Order,
     Orders,
@@ -87,6 +85,73 @@ def test_a_stale_request_is_dropped_and_said(age_s: float) -> None:
     (told,) = orders.told
     assert "failback that alice asked for is dropped" in told.sentence
     assert not told.calm
+
+
+@pytest.mark.parametrize(
+    ("age_s", "taken"), [(-60.5, False), (-60.0, True), (15.0, True), (15.5, False)]
+)
+def test_a_request_is_for_a_quarter_of_a_minute(age_s: float, taken: bool) -> None:
+    """A clock may have been set back by a minute since; nobody waits for an answer longer."""
+    orders = of()
+    orders.take(Order.TAKEOVER, request(), WALL_S + age_s)
+    assert (orders.asked(Order.TAKEOVER) == "alice") is taken
+
+
+def test_the_record_says_who_asked_for_what_and_what_came_of_it() -> None:
+    """Each line with its person, its reason and its order; only what went as asked is calm."""
+    orders, alice = of(), {"BY": "alice", "REASON": "new disk"}
+    orders.take(Order.TAKEOVER, request(), WALL_S)
+    orders.settle(None, PairState(phase=Phase.ACTIVE), seen())
+    orders.take(Order.TAKEOVER, "{", WALL_S)
+    orders.take(Order.ACK, request(), WALL_S)
+    orders.settle(None, PairState(), seen(acknowledged=True))
+    orders.heed(pause(60.0), NOW_S, WALL_S)
+    orders.heed(pause(60.0), NOW_S + 61, WALL_S + 61)
+    orders.heed("{", NOW_S + 70, WALL_S + 70)
+    why = "one is under way already, the phase is active"
+    assert [(told.fields, told.paused, told.calm) for told in orders.told] == [
+        (alice | {"ORDER": "takeover"}, False, True),
+        (alice | {"ORDER": "takeover", "WHY": why}, False, False),
+        ({}, False, False),
+        (alice | {"ORDER": "ack"}, False, True),
+        (alice, False, True),
+        (alice | {"PAUSE": "lasts"}, True, True),
+        (alice | {"PAUSE": "over"}, True, True),
+        ({}, False, False),
+    ]
+
+
+BY_EVIDENCE = Transition(Phase.ACTIVE, Phase.FAILBACK, "the primary is back", "primary_back")
+DOWN = Transition(Phase.STANDBY, Phase.TAKEOVER, "the primary stopped answering", "primary_down")
+
+
+@pytest.mark.parametrize(
+    ("order", "transition", "granted"),
+    [
+        *((Order.TAKEOVER, TAKEN, True), (Order.TAKEOVER, GIVEN_BACK, False)),
+        *((Order.TAKEOVER, DOWN, False), (Order.TAKEOVER, None, False)),
+        *((Order.FAILBACK, GIVEN_BACK, True), (Order.FAILBACK, TAKEN, False)),
+        *((Order.FAILBACK, BY_EVIDENCE, False), (Order.FAILBACK, None, False)),
+    ],
+)
+def test_only_its_own_transition_grants_a_request(
+    order: Order, transition: Transition | None, granted: bool
+) -> None:
+    """What evidence did, or another order, was not asked for by this one."""
+    orders = of()
+    orders.take(order, request(), WALL_S)
+    orders.settle(transition, PairState(phase=Phase.STANDBY), seen())
+    answer = orders.document()["request"]
+    assert (answer["dropped"] == "") is granted
+    assert orders.fields(DOWN) == orders.fields(BY_EVIDENCE) == {}
+
+
+def test_a_failback_that_was_asked_for_names_its_operator() -> None:
+    """Not whoever asked for the takeover."""
+    orders = of()
+    orders.take(Order.FAILBACK, request(by="bob"), WALL_S)
+    assert orders.fields(GIVEN_BACK)["BY"] == "bob"
+    assert orders.fields(TAKEN) == {}
 
 
 @pytest.mark.parametrize(
@@ -173,8 +238,7 @@ def test_a_pause_is_told_when_it_begins_while_it_lasts_and_when_it_ends() -> Non
         if over:
             break
     lasting = "paused by alice until noon: new disk; no takeover will happen"
-    soon_s = 3600 - SOON_OVER_S
-    times = [n * REMIND_S for n in range(6)] + [soon_s]
+    times = [0, 600, 1200, 1800, 2400, 3000, 3300]
     assert told[:-1] == [(at_s, lasting) for at_s in times]
     assert told[-1] == (3600, "the pause has reached its end: hands on again, after fresh checks")
     assert (orders.pause, orders.ended) == (None, True)
@@ -207,6 +271,21 @@ def test_a_new_pause_replaces_the_old_one() -> None:
     assert not orders.heed(pause(7200.0, began_s=NOW_S + 50), NOW_S + 70, WALL_S + 70)
     assert orders.pause is not None
     assert not orders.ended
+    found = {"by": "alice", "reason": "new disk", "until": "noon", "at_s": WALL_S}
+    assert orders.document()["paused"] == found
+
+
+def test_a_pause_lasts_thirty_days_at_most_and_begins_within_a_minute() -> None:
+    """The longest one that is understood, and the boot clock that may be ahead of its file."""
+    assert read_pause(pause(30 * 86_400.0))
+    assert read_pause(pause(0.5))
+    assert read_pause(pause(30 * 86_400.0 + 0.5)) is None
+    assert read_pause(pause(at_s=10**400)) is None
+    assert read_pause(pause(by="")) is None
+    for ahead_s, holds in ((60.0, True), (60.5, False)):
+        orders = of()
+        orders.heed(pause(began_s=NOW_S + ahead_s), NOW_S, WALL_S)
+        assert (orders.pause is not None) is holds
 
 
 def test_a_pause_whose_file_is_taken_away_is_over() -> None:
