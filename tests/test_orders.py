@@ -140,10 +140,10 @@ def test_only_its_own_transition_grants_a_request(
     """What evidence did, or another order, was not asked for by this one."""
     orders = of()
     orders.take(order, request(), WALL_S)
+    assert orders.fields(DOWN) == orders.fields(BY_EVIDENCE) == {}
     orders.settle(transition, PairState(phase=Phase.STANDBY), seen())
     answer = orders.document()["request"]
     assert (answer["dropped"] == "") is granted
-    assert orders.fields(DOWN) == orders.fields(BY_EVIDENCE) == {}
 
 
 def test_a_failback_that_was_asked_for_names_its_operator() -> None:
@@ -168,9 +168,14 @@ def test_a_request_that_is_not_understood_moves_nothing(text: str) -> None:
 @pytest.mark.parametrize(
     ("state", "observed", "why"),
     [
-        (PairState(phase=Phase.STANDBY), seen(paused="paused by bob"), "resume first"),
-        (PairState(phase=Phase.STANDBY), seen(host_stopping=True), "shutting down"),
-        (PairState(phase=Phase.ACTIVE), seen(), "under way already, the phase is active"),
+        (
+            PairState(phase=Phase.STANDBY),
+            seen(paused="paused by bob"),
+            "paused by bob; resume first",
+        ),
+        (PairState(phase=Phase.STANDBY), seen(host_stopping=True), "this host is shutting down"),
+        (PairState(phase=Phase.ACTIVE), seen(), "one is under way already, the phase is active"),
+        (PairState(phase=Phase.CLAIM), seen(), "one is under way already, the phase is claim"),
         (PairState(phase=Phase.FAILBACK), seen(), "the phase is failback"),
     ],
 )
@@ -182,7 +187,7 @@ def test_a_takeover_that_cannot_begin_is_dropped_at_once(
     orders.take(Order.TAKEOVER, request(), WALL_S)
     orders.settle(None, state, observed)
     assert orders.asked(Order.TAKEOVER) == ""
-    assert why in orders.document()["request"]["dropped"]
+    assert orders.document()["request"]["dropped"] == why
 
 
 def test_a_failback_waits_for_its_service_and_ends_with_its_reason() -> None:
