@@ -7,10 +7,11 @@ statement.
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import pytest
 
-from failover_monitor.decision import TAKEOVERS_KEPT, adopt, decide, hook_due
+from failover_monitor.decision import TAKEOVERS_KEPT, adopt, decide, fence_due, hook_due
 from failover_monitor.machine import FLAP_FACTOR, TABLE
 from failover_monitor.model import (
     AT_REST,
@@ -1074,6 +1075,41 @@ def test_a_claim_waits_for_the_fence_and_the_lease() -> None:
         assert decide(claim.state, due("down stopped", 1.0, **has), policy).transition is None
     taken = decide(claim.state, due("down stopped", 1.0, **done, **ours), policy)
     assert (taken.state.phase, asked(taken)) == (Phase.TAKEOVER, [f"start {A}"])
+
+
+@pytest.mark.parametrize(
+    ("phase", "words", "more", "wanted"),
+    [
+        *((phase, "down running", {}, True) for phase in (*SERVING, Phase.CLAIM, Phase.FAILBACK)),
+        *((phase, "up running", {}, False) for phase in (*SERVING, Phase.FAILBACK)),
+        *((phase, "unknown running", {}, False) for phase in (*SERVING, Phase.FAILBACK)),
+        *((phase, "down stopped", {}, False) for phase in (Phase.STANDBY, Phase.UNKNOWN)),
+        *((phase, "up stopped", {}, True) for phase in (Phase.CLAIM,)),  # an operator's
+        (Phase.FAILBACK, "down running", {"vetoes": ("tcp passes",)}, False),
+        (Phase.CLAIM, "down stopped", {"paused": "paused by bob"}, False),
+        (Phase.CLAIM, "down stopped", {"host_stopping": True}, False),
+        (Phase.ACTIVE, "down running", {"listening": True}, False),
+    ],
+)
+def test_who_is_switched_off_and_when(
+    phase: Phase, words: str, more: dict[str, Any], wanted: bool
+) -> None:
+    """A primary that answers never, unless an operator claims; and nothing twice."""
+    policy = policy_of(services=(A,), fence=FENCE)
+    seen = due(words, 0.0, **more)
+    assert fence_due(in_phase(phase), seen, policy) is wanted
+    assert not fence_due(in_phase(phase, fenced=True), seen, policy)
+
+
+def test_a_request_beside_evidence_makes_no_takeover_by_hand() -> None:
+    """The primary's service was dead at that moment: its return ends what that began."""
+    policy = policy_of(services=(A,), service_checks=(TRIGGER,))
+    dead = {"service": Verdict.DOWN, "service_since_s": 0.0}
+    seen = due("up stopped", 0.0, takeover_asked="alice", **dead)
+    decision = decide(in_phase(Phase.STANDBY), seen, policy)
+    assert decision.transition
+    assert decision.transition.because == "the primary's service is dead"
+    assert decision.state.by_hand == ""
 
 
 def test_a_failed_fence_waits_for_the_guard_to_the_moment() -> None:
