@@ -875,6 +875,47 @@ def test_an_operator_waits_for_the_guard_of_a_silent_primary() -> None:
     assert decide(in_phase(Phase.STANDBY), fresh, policy).state.phase is Phase.TAKEOVER
 
 
+def test_a_claim_by_hand_outlives_our_own_network_while_somebody_looks() -> None:
+    """He knows better than our echoes; then it is given up."""
+    policy = policy_of(services=(A,), lease=LEASE)
+    claim = in_phase(Phase.CLAIM, by_hand="alice", since_s=NOW_S)
+    none = {"serve_until_s": -INF}
+    still = decide(claim, look("unknown stopped", NOW_S + 59.9, 0.0, **none), policy)
+    assert still.transition is None
+    over = decide(claim, look("unknown stopped", NOW_S + 60.0, 0.0, **none), policy)
+    assert (over.state.phase, over.state.by_hand) == (Phase.UNKNOWN, "")
+
+
+@pytest.mark.parametrize(("held", "phase"), [(False, Phase.CLAIM), (True, Phase.UNKNOWN)])
+def test_a_claim_by_hand_goes_on_for_a_reason_of_its_own(held: bool, phase: Phase) -> None:
+    """The primary is gone: nobody has to look.  Where takeovers are held, that is no reason."""
+    policy = policy_of(services=(A,), fence=FENCE)
+    long_ago_s = NOW_S - policy.by_hand_limit_s
+    claim = in_phase(Phase.CLAIM, by_hand="alice", since_s=long_ago_s, flapping=held)
+    failed = {"fence": FenceSeen(Fencing.FAILED)}
+    decision = decide(claim, due("down stopped", 0.0, **failed), policy)
+    assert decision.state.phase is phase
+
+
+def test_nobody_takes_over_by_hand_on_a_host_that_shuts_down() -> None:
+    """Nor claims anything."""
+    policy = policy_of(services=(A,), lease=LEASE)
+    for until_s in (-INF, INF):
+        more = {"host_stopping": True, "serve_until_s": until_s}
+        seen = look("up stopped", NOW_S, 0.0, takeover_asked="alice", **more)
+        assert decide(in_phase(Phase.STANDBY), seen, policy).transition is None
+
+
+def test_by_hand_nobody_waits_for_the_guard_of_a_primary_that_is_off() -> None:
+    """A fence that succeeded is more than a guard."""
+    policy = policy_of(services=(A,), guard=GUARD, fence=FENCE, takeover_delay_s=15.0)
+    seen = due("down stopped", 1.0, takeover_asked="alice")
+    state = in_phase(Phase.STANDBY, fenced=True, flapping=True)
+    assert decide(state, seen, policy).state.phase is Phase.TAKEOVER
+    waits = decide(replace(state, fenced=False), seen, policy)
+    assert waits.state.phase is Phase.CLAIM
+
+
 def test_a_takeover_by_hand_becomes_an_ordinary_one_when_the_primary_dies() -> None:
     """Until then it stays; from then on the primary's return ends it."""
     policy = policy_of(services=(A,))
