@@ -106,7 +106,9 @@ def test_a_dry_run_of_a_guard_stops_nothing(make_pair: MakePair) -> None:
     begin(primary, "serving")
     primary.cut()
     comes_to(primary, "gated")
-    assert moment(of_dry_run(primary, "asked"), f"would stop {APP}")
+    stop = f"would stop {APP}"
+    wait_until(lambda: stop in str(of_dry_run(primary, "asked")), 5, "it is recorded")
+    assert moment(of_dry_run(primary, "asked"), stop)
     assert (life(primary, APP), primary.boot_id()) == (before, boot)
     for flag in ("permit", "armed"):
         assert not primary.exists(f"{RUN}/{flag}")

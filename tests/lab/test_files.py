@@ -93,8 +93,9 @@ def test_a_takeover_does_not_wait_for_a_frozen_journald(make_pair: MakePair) -> 
     standby.signal("systemd-journald.service", signal.SIGSTOP)
     quick_takeover(made)
     quick_failback(made)
-    assert asked(standby) == ["start app.service", "stop app.service"]
     standby.wait_for_log("failback -> standby", 2)
+    wait_until(lambda: len(asked(standby)) == 2, 2, "the history has both")
+    assert asked(standby) == ["start app.service", "stop app.service"]
     standby.signal("systemd-journald.service", signal.SIGCONT)
     reload(standby)
     journal_says(standby, "was read again")
