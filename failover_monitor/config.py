@@ -169,6 +169,8 @@ _WHAT = {  # pydantic's error types in our words
     "union_tag_invalid": "{value} is no type of service check",
     "union_tag_not_found": "is missing",
 }
+
+
 # The whole.
 
 

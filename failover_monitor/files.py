@@ -35,6 +35,9 @@ INTENT_KEYS = frozenset(
     {"boot_id", "phase", "since_s", "settled", "seen", "ours", "services"}
     | {"verdict", "verdict_since_s", "why"}
 )
+# What reading back a value of another shape raises; a number may be too large for its type.
+ODD = (KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError, RecursionError)
+FAR_S = 1e11  # no clock shows it; a moment beyond it is not one
 LOG_FORMAT = "%(asctime)s [%(levelname)s] %(message)s"
 
 
@@ -185,8 +188,8 @@ def load_intent(paths: Paths) -> dict[str, Any] | None:
 
 def read_intent(path: Path) -> dict[str, Any] | None:
     try:
-        intent = json.loads(read_first((path,)) or "")
-    except (ValueError, RecursionError):
+        intent = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError):
         return None
     complete = isinstance(intent, dict) and intent.keys() >= INTENT_KEYS
     return intent if complete else None
@@ -196,6 +199,14 @@ def written_s(intent: dict[str, Any]) -> float:
     """When it was written, as CLOCK_BOOTTIME; 0 where an older version did not say."""
     stamp = intent.get("written_s")
     return stamp if isinstance(stamp, float) else 0.0
+
+
+def moment(value: Any) -> float:
+    """A time that a clock may show, in seconds.  Raises what is in ODD."""
+    seconds = float(value)
+    if not 0 <= seconds < FAR_S:
+        raise ValueError(f"{seconds} s is no time")
+    return seconds
 
 
 def take_lock(path: Path) -> int | None:

@@ -19,7 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from failover_monitor.commands import Ended, plain, run_command
 from failover_monitor.events import Event, Kind
@@ -293,8 +293,8 @@ class Hooks:
         state = Hooking.FAILED if failed else Hooking.DONE
         why = said(run, hook) if failed else run.ended.last_line
         current = job.name == PRE_TAKEOVER and self._wanted and job.wish == self._wish
-        now = self.policy.pre_takeover  # a reload may have changed it meanwhile
-        holds = failed and current and now is not None and now.veto
+        present = self.policy.pre_takeover  # a reload may have changed it meanwhile
+        holds = failed and current and present is not None and present.veto
         if current:
             since_s = self._clock()
             if state is self.pre_takeover.state:
@@ -351,4 +351,4 @@ def said(run: Run, hook: HookPolicy) -> str:
         why = f"it did not end within {hook.timeout_s:g} s"
     elif ended.status == NOT_EXECUTED:
         why = "it cannot be executed"
-    return f"{why}: {ended.last_line}".removesuffix(": ")
+    return replace(ended, why=why).complaint

@@ -525,13 +525,12 @@ class Monitor:
     def _keep_flags(self, seen: Observation) -> None:
         """What others on this host go by: may services start here, might any run here?"""
         phase = self.state.phase
-        if not self.policy.enforced:
-            if self._armed:  # under an earlier policy
-                self._armed = False
-                self.recorder.flag(self.recorder.paths.armed, raised=False)
+        enforced, armed_before = self.policy.enforced, self._armed
+        self._armed = enforced and phase in ARMED
+        if enforced or armed_before:  # or under an earlier policy
+            self.recorder.flag(self.recorder.paths.armed, raised=self._armed)
+        if not enforced:
             return
-        self._armed = phase in ARMED
-        self.recorder.flag(self.recorder.paths.armed, raised=self._armed)
         if self.policy.role is Role.PRIMARY and phase is not Phase.UNKNOWN:
             may_start = phase in (Phase.OPENING, Phase.SERVING)
             self.recorder.flag(self.recorder.paths.permit, raised=may_start)

@@ -578,6 +578,12 @@ class HooksKeys(Keys):
         return HooksPolicy(**given) if given else None
 
 
+PROTECTIONS: tuple[type[Keys], ...] = (
+    *(GuardKeys, FenceKeys, LeaseKeys, HooksKeys),
+    *(*CHECKS.values(), *HOOKS.values()),
+)
+
+
 class Settings(Keys):
     """The keys of config.json."""
 

@@ -6,23 +6,9 @@ of the configuration goes into the log, the history, messages and reports, which
 
 import re
 
-from failover_monitor.settings import (
-    CHECKS,
-    HOOKS,
-    FenceKeys,
-    GuardKeys,
-    HooksKeys,
-    Keys,
-    LeaseKeys,
-    MetricsKeys,
-    NotifyKeys,
-    Settings,
-)
+from failover_monitor.settings import PROTECTIONS, Keys, MetricsKeys, NotifyKeys, Settings
 
-KINDS: tuple[type[Keys], ...] = (
-    *(Settings, GuardKeys, FenceKeys, LeaseKeys, HooksKeys, NotifyKeys, MetricsKeys),
-    *(*CHECKS.values(), *HOOKS.values()),
-)
+KINDS: tuple[type[Keys], ...] = (Settings, NotifyKeys, MetricsKeys, *PROTECTIONS)
 OURS = frozenset(f.alias or name for keys in KINDS for name, f in keys.model_fields.items())
 HARMLESS = OURS - {"url", "endpoints", "options", "notify", "service_checks"}
 TOKEN = re.compile(

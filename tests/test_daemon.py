@@ -288,12 +288,12 @@ def test_a_life_from_ready_to_stop(watch: Daemon) -> None:
 
 
 def test_the_watchdog_is_told_all_the_time(watch: Daemon) -> None:
-    """Every two or three seconds; WatchdogSec is ten."""
+    """Every four or five seconds; WatchdogSec is ten."""
     watch.start()
     eventually(lambda: watch.hears("WATCHDOG=1"))
     begun_s = time.monotonic()
     eventually(lambda: watch.hears("WATCHDOG=1", times=2))
-    assert 1.0 < time.monotonic() - begun_s < 5.0
+    assert 1.0 < time.monotonic() - begun_s < 9.0
 
 
 def test_stopping_the_monitor_leaves_the_services_as_they_are(watch: Daemon) -> None:
@@ -506,13 +506,18 @@ def test_a_guard_that_is_told_to_stop_disarms_the_host(watch: Daemon) -> None:
     assert " [WARNING] stopped; the services run on, and nobody guards them\n" in watch.log()
 
 
-def test_a_killed_guard_leaves_the_host_armed(watch: Daemon) -> None:
-    """Systemd resets it if no guard comes back; the next one goes on where it was."""
+def kill_a_guard(watch: Daemon) -> None:
+    """It served; its services run on."""
     watch.be_primary(running=True, deadline=60)
     process = watch.start()
     eventually(lambda: watch.hears("STATUS=serving"))
     process.kill()
     process.wait()
+
+
+def test_a_killed_guard_leaves_the_host_armed(watch: Daemon) -> None:
+    """Systemd resets it if no guard comes back; the next one goes on where it was."""
+    kill_a_guard(watch)
     assert watch.paths.armed.exists()
     assert watch.paths.permit.exists()
     watch.start()
@@ -570,11 +575,7 @@ def test_a_guard_that_cannot_begin_while_services_run_leaves_the_host_armed(
     watch: Daemon,
 ) -> None:
     """Neither configuration can be used: another start, and a reset if none succeeds."""
-    watch.be_primary(running=True, deadline=60)
-    process = watch.start()
-    eventually(lambda: watch.hears("STATUS=serving"))
-    process.kill()
-    process.wait()
+    kill_a_guard(watch)
     watch.config.write_text("{")
     for path in watch.paths.last_good_config():
         eventually(path.exists)
@@ -595,11 +596,7 @@ def test_a_stop_during_a_reload_ends_it(watch: Daemon) -> None:
 
 def test_a_guard_with_a_bad_configuration_goes_on_while_services_run(watch: Daemon) -> None:
     """The last good one is used, and the host stays armed."""
-    watch.be_primary(running=True, deadline=60)
-    process = watch.start()
-    eventually(lambda: watch.hears("STATUS=serving"))
-    process.kill()
-    process.wait()
+    kill_a_guard(watch)
     watch.config.write_text("{")
     watch.start()
     eventually(lambda: watch.hears("READY=1", times=2))

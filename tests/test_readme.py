@@ -12,18 +12,7 @@ from failover_monitor.cli import parser
 from failover_monitor.events import Kind
 from failover_monitor.guard import TABLE as GUARD_TABLE
 from failover_monitor.machine import TABLE
-from failover_monitor.settings import (
-    CHECKS,
-    HOOKS,
-    FenceKeys,
-    GuardKeys,
-    HooksKeys,
-    Keys,
-    LeaseKeys,
-    MetricsKeys,
-    NotifyKeys,
-    Settings,
-)
+from failover_monitor.settings import PROTECTIONS, Keys, MetricsKeys, NotifyKeys, Settings
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -65,9 +54,6 @@ def test_every_setting_is_in_the_settings_table() -> None:
         elif told[key] != "absent":
             default = field.get_default()
             assert json.loads(told[key]) == (list(default) if default == () else default), key
-
-
-PROTECTIONS = (GuardKeys, FenceKeys, LeaseKeys, HooksKeys, *CHECKS.values(), *HOOKS.values())
 
 
 @pytest.mark.parametrize("keys", PROTECTIONS)

@@ -42,15 +42,6 @@ from failover_monitor.model import (
 )
 from failover_monitor.ownership import distrust
 from failover_monitor.safety import OPEN, lease_margin_s
-from failover_monitor.settings import (
-    CHECKS,
-    HOOKS,
-    FenceKeys,
-    GuardKeys,
-    HooksKeys,
-    Keys,
-    LeaseKeys,
-)
 
 PATH = Path("config.json")
 DOCS = Path(__file__).parent.parent / "docs" / "settings.md"
@@ -351,16 +342,6 @@ def test_a_policy_survives_the_way_from_the_child(keys: dict[str, Any]) -> None:
     """The reader is another process, and its answer is JSON."""
     policy = policy_of(keys)
     assert policy_from(json.loads(json.dumps(asdict(policy)))) == policy
-
-
-def test_every_key_of_a_protection_is_explained() -> None:
-    """docs/settings.md has a row for each."""
-    text = DOCS.read_text()
-    whole: tuple[type[Keys], ...] = (GuardKeys, FenceKeys, LeaseKeys, HooksKeys)
-    every = (*whole, *CHECKS.values(), *HOOKS.values())
-    for keys in every:
-        for name, field in keys.model_fields.items():
-            assert f"| `{field.alias or name}` |" in text, name
 
 
 # What is refused.

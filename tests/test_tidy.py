@@ -96,7 +96,7 @@ MAY_IMPORT = {
     " console.story files model text timing",
     "console.agent": "config settings agent.service agent.notify agent.words",
     "agent": "",
-    "agent.follow": "",
+    "agent.follow": "files",
     "agent.conditions": "model",
     "agent.outbox": "agent.conditions",
     "agent.words": "agent.outbox model text",
@@ -131,6 +131,7 @@ PURE = {
     "events": "collections.abc dataclasses enum json logging",  # logging for its levels
     "samples": "dataclasses typing",
     "text": "itertools",
+    "veil": "re",
     "console.story": "bisect collections.abc dataclasses itertools logging math re",
     "units": "collections.abc os",  # os for CLD_EXITED
     "agent.conditions": "collections.abc dataclasses enum logging typing",

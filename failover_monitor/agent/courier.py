@@ -57,8 +57,8 @@ class Courier(threading.Thread):
     def deliver_one(self) -> None:
         """Send the message whose turn it is, if there is one."""
         with self._lock:
-            entry = self.outbox.next(self._clock())
             now_s = self._clock()
+            entry = self.outbox.next(now_s)
             text = message(entry, self._host, self._role, now_s) if entry else None
         if text is None:
             return

@@ -12,10 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from failover_monitor.files import ODD, moment
+
 HEAD_BYTES = 64  # of the first line: an inode number is used again, a moment is not
 CHUNK_BYTES = 1 << 16
 LINE_BYTES = 1 << 20  # a longer line is nobody's
-FAR_S = 1e11  # no clock shows it; a moment beyond it is not one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +117,7 @@ class Follower:
         try:
             document = json.loads(line)
             document["at_s"] = at_s = moment(document["at_s"])
-        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        except ODD:
             self.lost += bool(line.strip())
             return
         place = self._place
@@ -124,14 +125,6 @@ class Follower:
             inode=place.inode, head=place.head, offset=place.offset, last_s=max(place.last_s, at_s)
         )
         yield document
-
-
-def moment(value: Any) -> float:
-    """Seconds since 1970.  Raises ValueError, TypeError, OverflowError."""
-    at_s = float(value)
-    if not 0 <= at_s < FAR_S:
-        raise ValueError(f"{at_s} s is no time")
-    return at_s
 
 
 def newer(documents: Iterator[dict[str, Any]], after_s: float) -> Iterator[dict[str, Any]]:

@@ -18,7 +18,7 @@ from failover_monitor.agent.conditions import Conditions, News
 from failover_monitor.agent.courier import Courier, Sends
 from failover_monitor.agent.follow import Follower
 from failover_monitor.agent.outbox import Outbox, Pace
-from failover_monitor.files import Paths, replace_file
+from failover_monitor.files import ODD, Paths, replace_file
 from failover_monitor.model import Role
 
 log = logging.getLogger("failover_monitor.agent")
@@ -140,7 +140,7 @@ class Agent:
             try:
                 if self._counts:
                     self._counts.sample(sample)
-            except (KeyError, ValueError, TypeError, AttributeError, OverflowError):
+            except ODD:
                 self._samples.lost += 1
 
     def _status(self, now_s: float) -> tuple[dict[str, Any] | None, float]:

@@ -9,12 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from failover_monitor.files import Paths
+from failover_monitor.files import ODD, Paths, moment
 
-FAR_S = 1e11  # no clock shows it; a moment beyond it is not one
 MOST = 10**9  # echoes in a minute: more were never sent
-# What reading a value of another shape raises; a number may be too large for its type.
-ODD = (KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,14 +123,6 @@ def ago_s(recorded: Recorded, name: str) -> float | None:
         return moment(recorded.at_s - float(recorded.fields[name]))
     except ODD:
         return None
-
-
-def moment(value: Any) -> float:
-    """A time that a clock may show.  Raises what is in ODD."""
-    seconds = float(value)
-    if not 0 <= seconds < FAR_S:
-        raise ValueError(f"{seconds} s is no time")
-    return seconds
 
 
 def count(value: Any) -> int:
