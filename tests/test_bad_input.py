@@ -359,8 +359,13 @@ def test_ctrl_c_is_130(place: Paths) -> None:
     with subprocess.Popen(
         words_of(place, "status"), cwd=ROOT, stdout=-1, stderr=-1, text=True
     ) as process:
-        writer = os.open(place.status, os.O_WRONLY)  # when this returns, it reads
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
-        os.close(writer)
+        writer = os.open(place.status, os.O_WRONLY)  # when this returns, it is about to read
+        try:
+            stat = Path(f"/proc/{process.pid}/stat")
+            while stat.read_text().rpartition(") ")[2][0] != "S":  # and now it waits in there
+                time.sleep(0.01)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=20)
+        finally:
+            os.close(writer)
     assert (process.returncode, out, err) == (INTERRUPTED, "", "")

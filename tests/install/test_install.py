@@ -421,7 +421,8 @@ def test_no_start_leaves_the_monitor_as_it_is(standby: SystemdHost) -> None:
 def test_nobody_watching_means_unknown(watching: SystemdHost) -> None:
     """Stopped or killed leaves `unknown`; but not over the word of a monitor that runs by hand."""
     watching.signal(UNIT, signal.SIGKILL)
-    wait_until(lambda: state(watching) == "unknown\n", 0.9, "unknown until it is started again")
+    wait_until(lambda: state(watching) == "unknown\n", 10, "unknown when it has died")
+    assert main_pid(watching, UNIT) == 0, "before it is started again"
     wait_until(lambda: state(watching) == "active_alive\n", 10, "it was started again")
     watching.systemctl("stop", UNIT)
     assert state(watching) == "unknown\n"

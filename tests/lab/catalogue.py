@@ -320,7 +320,7 @@ CATALOGUE = (
             "takeover": (PROCESS + "a_kill_amid_a_takeover_finishes_it",),
             "active": (PROCESS + "a_kill_while_serving_leaves_the_services_alone",),
             "failback": (PROCESS + "a_kill_amid_a_failback_finishes_it",),
-            "again and again": (PROCESS + "five_kills_in_ten_seconds_do_not_end_the_watch",),
+            "again and again": (PROCESS + "five_kills_in_a_row_do_not_end_the_watch",),
             "at any point": (
                 DETECTOR + "a_restart_at_any_point_decides_the_same_and_never_on_less",
             ),

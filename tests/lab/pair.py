@@ -111,7 +111,8 @@ class Standby(SystemdHost):
 
     def events(self) -> list[dict[str, Any]]:
         """The events so far, oldest first."""
-        return [json.loads(line) for line in self._text(EVENTS).splitlines()]
+        whole, _, _ = self._text(EVENTS).rpartition("\n")  # the last line may be half written
+        return [json.loads(line) for line in whole.splitlines()]
 
     def log(self) -> str:
         """The log file, from its beginning."""

@@ -106,7 +106,7 @@ def figures(standby: Standby) -> dict[str, str]:
 def wait_for_figure(standby: Standby, name: str, value: str) -> None:
     wait_until(
         lambda: figures(standby).get(name) == value,
-        20,
+        45,  # it is written every 15 s
         f"{name} is {value}: {figures(standby)}\n{standby.journal(AGENT, lines=20)}",
     )
 

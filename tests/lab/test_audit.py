@@ -126,6 +126,7 @@ def test_a_timeline_has_what_was_done_and_what_came_of_it_in_one_order(
     hosts.takeover()
     hosts.failback()
     wait_for_phase(hosts.standby, "standby")
+    hosts.standby.run("journalctl", "--sync")
     lines = [line.split(maxsplit=2)[2] for line in timeline.lines()]
     wanted = [
         "<- cut",

@@ -59,11 +59,11 @@ def test_a_pause_holds_over_a_crash_a_restart_and_a_reboot(make_pair: MakePair) 
     """Nothing starts; it ends by itself, at its time, and then it takes V of fresh checks."""
     made = make_pair()
     standby = made.standby
-    status, words = say(standby, "pause", "--for", "40s", "--reason", "new disk")
+    status, words = say(standby, "pause", "--for", "60s", "--reason", "new disk")
     assert status == 0, words
     assert "the watch goes on" in words
     pause = json.loads(standby.read(PAUSE))
-    end_s = pause["at_s"] + 40.0
+    end_s = pause["at_s"] + 60.0
     made.primary.cut()
     standby.wait_for_state("active_dead", T + V + SLACK_S)
     status, words = say(standby, "takeover", "--yes")
@@ -126,6 +126,7 @@ def test_a_host_that_serves_goes_on_from_what_is(make_pair: MakePair) -> None:
     assert "paused" in say(standby, "failback")[1]
     assert say(standby, "resume")[0] == 0
     standby.wait_for(APP, "inactive", TURN_S + T)
+    wait_until(lambda: moves(standby)[-1]["TO"] == "standby", 5, "the failback is recorded")
     assert [event["BECAUSE"] for event in moves(standby)][-2] == "the primary is back"
 
 
@@ -172,7 +173,7 @@ def test_a_service_is_moved_by_hand_and_back(lab: Lab) -> None:
     assert [(event["BY"], event["REASON"]) for event in back] == [(login_user(), "done")]
     made.primary.cut()
     standby.wait_for_state("active_dead", T + V + SLACK_S)
-    standby.wait_for(APP, "active", SLACK_S)
+    standby.wait_for(APP, "active", 5)
     primary.systemctl("stop", APP)
 
 

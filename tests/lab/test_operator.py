@@ -16,7 +16,7 @@ import pytest
 
 from tests.lab.hosts import Lab, wait_until
 from tests.lab.pair import APP, EVENTS, MONITOR, Pair, Standby, pair
-from tests.lab.test_agent import Post, figures, make_told  # noqa: F401 - a fixture
+from tests.lab.test_agent import Post, make_told, wait_for_figure  # noqa: F401 - a fixture
 from tests.lab.test_control import say
 from tests.lab.test_hooks import HOOK, TEXT, hooked, mood, runs, units_left
 from tests.lab.test_process import process, wait_for_new_process
@@ -47,6 +47,11 @@ def left_behind(standby: Standby) -> set[str]:
     return set(found) - KEPT
 
 
+def nothing_left(standby: Standby) -> None:
+    """Not later than what is being written is written."""
+    wait_until(lambda: left_behind(standby) == set(), 3, "no file is left behind")
+
+
 def why(standby: Standby, *words: str) -> dict[str, Any]:
     return dict(json.loads(standby.run("failover-monitor", "why", "--json", *words).stdout))
 
@@ -69,6 +74,7 @@ def test_a_night_from_a_pause_to_a_failback(make_told: MakeTold) -> None:  # noq
     status, words = say(standby, "doctor")
     assert (status, "a pause is in force" in words) == (1, True)
 
+    post.wait_for("the primary is down: verdict down", 20)
     assert say(standby, "resume")[0] == 0
     standby.wait_for_log("it holds the takeover", TURN_S + V + T + SLACK_S)
     wait_until(lambda: document(standby)["attention"], 5, "the status says that it waits")
@@ -84,7 +90,7 @@ def test_a_night_from_a_pause_to_a_failback(make_told: MakeTold) -> None:  # noq
 
     standby.configure(hooks=None)
     standby.systemctl("reload", MONITOR)
-    standby.wait_for(APP, "active", 3)
+    standby.wait_for(APP, "active", 10)
     document(standby)
     post.wait_for("takeover -> active", 30)
     made.failback()
@@ -110,9 +116,9 @@ def test_a_night_from_a_pause_to_a_failback(make_told: MakeTold) -> None:  # noq
     page = standby.run("failover-monitor", "report", "--html", "-").stdout
     for sentence in ("new disk f?r db", "it holds the takeover", "failback -&gt; standby"):
         assert sentence in page
-    assert figures(standby)["takeovers_total"] == "1.0"
+    wait_for_figure(standby, "takeovers_total", "1.0")
     assert "near miss" not in standby.log()
-    assert left_behind(standby) == set()
+    nothing_left(standby)
     assert units_left(standby) == ""
 
 
@@ -146,7 +152,7 @@ def test_killed_at_the_worst_moments_it_goes_on(lab: Lab) -> None:
     standby.wait_for(APP, "inactive", 30)
     wait_until(lambda: "post_failback standby inactive" in runs(made), 20, "the last hook ran")
     wait_until(lambda: units_left(standby) == "", 10, "no unit of a hook is left")
-    assert left_behind(standby) == set()
+    nothing_left(standby)
 
 
 @pytest.mark.parametrize("alive", [True, False], ids=["while it runs", "while it is down"])
@@ -213,7 +219,7 @@ def test_two_commands_at_once_have_one_outcome(lab: Lab) -> None:
     if standby.running(APP):
         assert say(standby, "failback")[0] == 0
     wait_until(lambda: document(standby)["phase"] == "standby", 5, "the phase is standby")
-    assert left_behind(standby) == set()
+    nothing_left(standby)
 
 
 def test_a_full_disk_takes_no_takeover_away(lab: Lab) -> None:

@@ -141,7 +141,11 @@ def test_no_takeover_without_the_fence(lab: Lab, answer: str) -> None:
     p.primary.cut()
     p.standby.wait_for_log("the fence failed", 25)
     assert not p.standby.running(APP)
-    assert any("fence" in words for words in p.standby.status()["attention"])
+    wait_until(
+        lambda: any("fence" in words for words in p.standby.status()["attention"]),
+        3,
+        "the status says so",
+    )
 
 
 def test_a_fence_that_fails_gives_way_to_the_guards_time(lab: Lab) -> None:

@@ -115,6 +115,8 @@ def test_watch_lives_through_everything(make_pair: MakePair) -> None:
         made.failback()
         terminal.wait_for("phase       standby since")
 
+        standby.systemctl("reload", MONITOR)  # from now on it tells the watchdog each second
+        standby.wait_for_log("was read again", 10)
         standby.signal(MONITOR, signal.SIGSTOP)
         frozen = standby.status()
         standby.write(STATUS, json.dumps(frozen | {"at_s": frozen["at_s"] - 46}))
