@@ -123,10 +123,10 @@ class Client:
         assert reply.number == ask.number
         return reply
 
-    async def sure(self, verb: Wish) -> Reply:
+    async def sure(self, verb: Wish, *, settled: bool = True) -> Reply:
         """Its first answer that is one; a machine or an election may be slow."""
         for _ in range(60):
-            reply = await self.ask(verb)
+            reply = await self.ask(verb, settled=settled)
             if reply.outcome is not Outcome.UNKNOWN:
                 return reply
             await asyncio.sleep(0.1)
@@ -193,7 +193,6 @@ class Cluster:
             Member(number, home, (ports[2 * number], ports[2 * number + 1]), tls)
             for number in range(MEMBERS)
         ]
-        self.start()
 
     @property
     def endpoints(self) -> tuple[str, ...]:
@@ -281,6 +280,7 @@ def etcd(home: Path, tls: Tls | None = None) -> Iterator[Cluster]:
     """Three members that serve."""
     cluster = Cluster(home, tls)
     try:
+        cluster.start()
         yield cluster
     finally:
         cluster.close()

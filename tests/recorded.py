@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -186,10 +187,16 @@ def as_a_user(root: Path, *words: str, stdout: Any = subprocess.PIPE) -> Done:
 def on_a_terminal(root: Path, *words: str) -> str:
     """What the command writes where people sit."""
     ours, its = os.openpty()
+    written = b""
     try:
-        done = as_a_user(root, *words, stdout=its)
+        try:
+            done = as_a_user(root, *words, stdout=its)
+        finally:
+            os.close(its)
         assert "Traceback" not in done.stderr, done.stderr
-        return os.read(ours, 65_536).decode()
+        with suppress(OSError):  # nobody has the other end open any more
+            while data := os.read(ours, 65_536):
+                written += data
+        return written.decode()
     finally:
         os.close(ours)
-        os.close(its)

@@ -36,8 +36,8 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
     for directory in (paths.run, paths.history):
         directory.mkdir(parents=True)
     monkeypatch.setattr(cli, "PATHS", paths)
-    monkeypatch.setattr(control, "CONFIRM_S", 0.5)
-    monkeypatch.setattr(control, "FOLLOW_S", 0.5)
+    monkeypatch.setattr(control, "CONFIRM_S", 10.0)
+    monkeypatch.setattr(control, "FOLLOW_S", 10.0)
     monkeypatch.setattr(control, "LOOK_S", 0.01)
     monkeypatch.setattr(control, "who", lambda: "alice")
     monkeypatch.setattr(sys, "stdin", Path(os.devnull).open())  # noqa: SIM115
@@ -100,7 +100,7 @@ class Standin:
         for change in self.answers.get(order, [{}]):
             self.document |= change
             self.write()
-            time.sleep(0.05)
+            time.sleep(0.3)
 
     def _heed_pause(self) -> None:
         try:
@@ -231,9 +231,10 @@ def test_a_pause_without_a_monitor_holds_from_its_start(paths: Paths, capsys: To
 
 
 def test_a_pause_that_is_not_confirmed_is_said(
-    monitor: Callable[..., Standin], capsys: Told
+    monitor: Callable[..., Standin], capsys: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The monitor hangs: the file is there, and nobody has said that it holds."""
+    monkeypatch.setattr(control, "CONFIRM_S", 0.5)
     monitor().works = False
     assert cli.main(["pause", "--reason", "new disk"]) == TROUBLE
     assert "has not said yet" in capsys.readouterr().err
@@ -355,8 +356,11 @@ def test_on_a_terminal_the_word_is_typed(
     os.close(reader)
 
 
-def test_a_claim_says_what_it_waits_for(monitor: Callable[..., Standin], capsys: Told) -> None:
+def test_a_claim_says_what_it_waits_for(
+    monitor: Callable[..., Standin], capsys: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Up to a limit; then where to look."""
+    monkeypatch.setattr(control, "FOLLOW_S", 2.0)
     standin = monitor(protections=["lease"])
     waits = "the takeover waits for lease: other holds it"
     standin.answers["takeover"] = [{"phase": "claim"}, {"attention": [waits]}]
@@ -382,9 +386,13 @@ def test_a_request_that_is_dropped_is_said(monitor: Callable[..., Standin], caps
 
 
 def test_a_request_that_nobody_takes_is_withdrawn(
-    paths: Paths, monitor: Callable[..., Standin], capsys: Told
+    paths: Paths,
+    monitor: Callable[..., Standin],
+    capsys: Told,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A monitor that hangs must not find it when it goes on."""
+    monkeypatch.setattr(control, "CONFIRM_S", 0.5)
     monitor().works = False
     assert cli.main(["takeover", "--yes"]) == NOT_RUNNING
     assert "it is withdrawn" in capsys.readouterr().err

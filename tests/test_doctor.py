@@ -980,7 +980,7 @@ async def test_echoes_are_counted_and_timed(monkeypatch: pytest.MonkeyPatch) -> 
     began_s = time.monotonic()
     refused, rtts_s = await doctor_ask.echo(probe, POLICY)
     probe.close()
-    assert time.monotonic() - began_s < 1
+    assert time.monotonic() - began_s < doctor_ask.LATEST_S
     assert refused == {PRIMARY: "", GATEWAY: "no route"}
     assert len(rtts_s[PRIMARY]) == doctor_ask.ECHOES
     assert all(0 <= rtt_s < 1 for rtt_s in rtts_s[PRIMARY])
@@ -1122,7 +1122,7 @@ def test_what_hangs_is_a_finding_and_costs_little(
     monkeypatch.setattr(doctor, "STAGES", (stage(look), stage(look, field="host"), after))
     began_s = time.monotonic()
     assert doctor.doctor(options) == 1
-    assert time.monotonic() - began_s < 2
+    assert time.monotonic() - began_s < 5
     told = capsys.readouterr().out
     assert told.count(f"cannot be looked at: {words}") == 2
     assert "is told" in told

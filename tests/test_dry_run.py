@@ -330,9 +330,10 @@ class DryRun:
 
     def events(self) -> list[dict[str, str]]:
         try:
-            return [json.loads(line) for line in self.paths.events.read_text().splitlines()]
+            whole, _, _ = self.paths.events.read_text().rpartition("\n")  # a line may be half there
         except FileNotFoundError:
             return []
+        return [json.loads(line) for line in whole.splitlines()]
 
     def has_told(self, sentence: str) -> bool:
         return any(event["what"] == f"dry run: {sentence}" for event in self.events())
@@ -405,6 +406,7 @@ def test_a_dry_run_beside_the_monitor_says_the_same_at_the_same_time(watch: Daem
     watch.come_back()
     eventually(lambda: watch.asked() == ["start app.service", "stop app.service"])
     eventually(lambda: dry.has_told("failback -> standby: all services are stopped here"))
+    eventually(lambda: "failback -> standby: all services are stopped here" in watch.history())
     stop(dry.process)
     stop(process)
     real = [json.loads(line) for line in watch.paths.events.read_text().splitlines()]

@@ -194,7 +194,7 @@ async def test_a_success_is_forgotten_with_the_wish(primary: Primary) -> None:
 
 async def test_a_fence_of_another_policy_waits_for_the_one_before(primary: Primary) -> None:
     """A reload: the old command is being ended, and the agent knows one switch at a time."""
-    primary.mood("trap 'sleep 0.3; echo end >>runs; exit 1' TERM; sleep 60 & wait")
+    primary.mood("sleep 60 & wait", first="trap 'sleep 0.2; echo end >>runs; exit 1' TERM")
     before = primary.fence()
     before.want(True)
     await until(lambda: primary.runs, "the old one runs")

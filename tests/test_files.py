@@ -71,7 +71,7 @@ def settle(recorder: Recorder) -> None:
     """Until the writer has done all that it was given so far."""
     done = threading.Event()
     recorder.writer.submit(done.set)
-    assert done.wait(5.0)
+    assert done.wait(60.0)
 
 
 def event(sentence: str, *, level: int = INFO) -> Event:
@@ -126,7 +126,7 @@ def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
         while not over.is_set():
             seen.add(path.read_text())
 
-    reader = threading.Thread(target=read)
+    reader = threading.Thread(target=read, daemon=True)
     reader.start()
     for k in range(300):
         replace_file(path, "ab"[k % 2] * (1000 + 2000 * (k % 2 == 0)))
@@ -523,7 +523,7 @@ def test_asking_about_the_lock_does_not_keep_a_monitor_from_starting(paths: Path
     take = take_lock(paths.lock)
     assert take is not None
     os.close(take)
-    asking = threading.Thread(target=ask)
+    asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     taken: list[Any] = []
     for _ in range(20):

@@ -543,8 +543,8 @@ def test_no_more_echoes_are_kept_than_there_are_numbers(hosts: tuple[Host, Host]
 def test_answers_keep_the_neighbour_entry_good(hosts: tuple[Host, Host]) -> None:
     """While echoes are answered our own entry stays REACHABLE; a round that repairs lets it age."""
     near, _ = hosts
-    near.sysctl(net__ipv4__neigh__near0__base_reachable_time_ms=600)  # so 300 to 900 ms
-    near.sysctl(net__ipv6__neigh__near0__base_reachable_time_ms=600)
+    near.sysctl(net__ipv4__neigh__near0__base_reachable_time_ms=2000)  # so 1 to 3 s
+    near.sysctl(net__ipv6__neigh__near0__base_reachable_time_ms=2000)
     states: dict[bool, set[str]] = {}
     with probing(FAR4, FAR6, repair=()) as probe:
         for repair in (False, True):
@@ -552,7 +552,7 @@ def test_answers_keep_the_neighbour_entry_good(hosts: tuple[Host, Host]) -> None
                 for address in (FAR4, FAR6):
                     assert not probe.send(address, round_at(number, repair=repair))
                 assert len(heard(probe, enough=2)) == 2
-                select.select([], [], [], 0.04)
+                select.select([], [], [], 0.12)
             entries = near.ip("neigh show dev near0").splitlines()
             states[repair] = {e.split()[-1] for e in entries if e.split()[0] in (FAR4, FAR6)}
     assert states[False] == {"REACHABLE"}

@@ -202,7 +202,7 @@ def test_a_dead_cable_is_an_obstacle(hosts: tuple[Host, Host], routes: Routes) -
     routes.refresh(all_anew=True)
     assert way(routes, FAR4).obstacle == ""
     far.ip("link set far0 down")
-    end_s = time.monotonic() + 2
+    end_s = time.monotonic() + 15
     while way(routes, FAR4).obstacle != "no carrier on near0":
         assert time.monotonic() < end_s
         routes.refresh()
@@ -248,7 +248,7 @@ def test_a_forged_redirect_is_an_obstacle(
 def test_nothing_is_asked_while_nothing_changes(routes: Routes, clock: Clock) -> None:
     """In steady state a round costs one look for changes, and no question to the kernel."""
     way(routes, FAR4)
-    while select.select([routes._changes], [], [], 0.3)[0]:  # the cable is just being plugged in
+    while select.select([routes._changes], [], [], 1.5)[0]:  # the cable is just being plugged in
         routes.refresh()
         way(routes, FAR4)
     routes._asking.close()

@@ -380,7 +380,9 @@ async def test_a_kill_is_done_at_once_and_asked_of_systemd_as_well(host: Host) -
 
 
 def wait_for_text(file: Path, text: str) -> None:
+    end_s = time.monotonic() + 30
     while text not in file.read_text():
+        assert time.monotonic() < end_s, f"{file} does not say {text!r}"
         time.sleep(0.01)
 
 
