@@ -194,4 +194,11 @@ def pair(
     standby = lab.add(Standby(lab, keys=keys, services=services, wired=wired))
     if watch:
         standby.watch()
+        # The state word is there at once, the record a moment later: what comes now, comes after.
+        standby.wait_for_log("unknown -> standby", 10)
+        wait_until(
+            lambda: any(event.get("TO") == "standby" for event in standby.events()),
+            10,
+            "the history has begun",
+        )
     return Pair(lab=lab, gateway=gateway, primary=primary, standby=standby)
