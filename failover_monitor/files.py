@@ -30,6 +30,7 @@ LOCK_TRIES, LOCK_PAUSE_S = 5, 0.05
 QUEUE_LINES = 10_000  # waiting for the disk; more are dropped and counted
 EVENTS_BYTES = 2_000_000  # then events.jsonl becomes events.jsonl.1
 SAMPLES_BYTES = 5_000_000  # likewise; 7 days of four addresses fit into the predecessor alone
+LEFT_BYTES = 1 << 20  # of a request or a pause; a command line has no word that makes it longer
 # What every version has written; what came later has a default where it is read.
 INTENT_KEYS = frozenset(
     {"boot_id", "phase", "since_s", "settled", "seen", "ours", "services"}
@@ -156,11 +157,23 @@ def write_whole(path: Path, text: str, mode: int) -> None:
 def remove_if(path: Path, text: str | None) -> None:
     """Remove a file that still says this.  Raises OSError."""
     try:
-        found = path.read_text(errors="replace")
+        found = read_left(path)
     except FileNotFoundError:
         return
     if found == text:
         path.unlink(missing_ok=True)
+
+
+def read_left(path: Path) -> str:
+    """What an operator has left, the beginning of it; a pipe or a flood makes no turn wait.
+
+    Raises OSError.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, LEFT_BYTES).decode(errors="replace")
+    finally:
+        os.close(descriptor)
 
 
 def read_first(paths: Iterable[Path]) -> str | None:
@@ -457,7 +470,7 @@ class Recorder:
         if not os.access(path, os.F_OK):  # four of them in every turn: no exception for nothing
             return None
         try:
-            text = path.read_text(errors="replace")
+            text = read_left(path)
         except OSError:
             return None
         return text if self._attempt(path, path.unlink) else None
@@ -472,7 +485,7 @@ class Recorder:
             found = path.stat()
             stamp = (found.st_ino, found.st_mtime_ns, found.st_size)
             if self._pause is None or self._pause[0] != stamp:
-                self._pause = stamp, path.read_text(errors="replace")
+                self._pause = stamp, read_left(path)
         except OSError:
             self._pause = None
         return self._pause[1] if self._pause else None

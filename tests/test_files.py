@@ -23,6 +23,7 @@ from failover_monitor import files
 from failover_monitor.events import DEBUG, INFO, WARNING, Event, Kind
 from failover_monitor.files import (
     INTENT_KEYS,
+    LEFT_BYTES,
     Paths,
     Recorder,
     Writer,
@@ -564,6 +565,21 @@ def test_a_request_that_cannot_be_removed_is_not_taken(recorder: Recorder, paths
     """It would be taken again in every turn."""
     paths.request("ack").mkdir()
     assert recorder.take_request("ack") is None
+
+
+def test_a_pipe_or_a_flood_makes_no_turn_wait(recorder: Recorder, paths: Paths) -> None:
+    """In the place of a request or a pause: nothing, or its beginning; and it can be removed."""
+    os.mkfifo(paths.request("takeover"))
+    assert recorder.take_request("takeover") == ""
+    assert not paths.request("takeover").exists()
+    with paths.request("failback").open("wb") as flood:
+        flood.truncate(1 << 33)
+    assert recorder.take_request("failback") == "\0" * LEFT_BYTES
+    volatile, _ = paths.pause()
+    os.mkfifo(volatile)
+    assert recorder.pause_text() == ""
+    recorder.end_pause()
+    assert not volatile.exists()
 
 
 def test_a_pause_is_read_again_only_when_it_is_another(recorder: Recorder, paths: Paths) -> None:
