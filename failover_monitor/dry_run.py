@@ -156,14 +156,11 @@ def imagined_units(real: Services, changed: Changed) -> Services:
 class ImaginedFence:
     """Runs no command; succeeds at once."""
 
-    def __init__(
-        self, policy: FencePolicy, clock: Clock, changed: Changed, _alone: asyncio.Lock
-    ) -> None:
+    def __init__(self, policy: FencePolicy, changed: Changed, _alone: asyncio.Lock) -> None:
         self._policy = policy
-        self._clock = clock
         self._changed = changed
         self._wanted = False
-        self._seen = FenceSeen(since_s=clock())
+        self._seen = FenceSeen()
 
     @property
     def seen(self) -> FenceSeen:
@@ -173,10 +170,10 @@ class ImaginedFence:
         if wanted is self._wanted:
             return
         self._wanted = wanted
-        self._seen = FenceSeen(since_s=self._clock())
+        self._seen = FenceSeen()
         if wanted:
             log.warning("would run the fence command %s", self._policy.command[0])
-            self._seen = FenceSeen(Fencing.DONE, self._clock(), 1, "nothing was run")
+            self._seen = FenceSeen(Fencing.DONE, 1, "nothing was run")
         self._changed()
 
 

@@ -24,15 +24,13 @@ class Fence:
     def __init__(
         self,
         policy: FencePolicy,
-        clock: Callable[[], float],
         changed: Callable[[], None],
         alone: asyncio.Lock,
     ) -> None:
         """`alone` is held while a command runs; the fence of an earlier policy has the same."""
         self._policy = policy
-        self._clock = clock
         self._changed = changed
-        self._seen = FenceSeen(since_s=clock())
+        self._seen = FenceSeen()
         self._wanted = False
         self._task: asyncio.Task[None] | None = None  # of the present wish
         self._tasks: set[asyncio.Task[None]] = set()  # and those that are being ended
@@ -49,12 +47,12 @@ class Fence:
             return
         self._wanted = wanted
         if wanted:
-            self._seen = FenceSeen(Fencing.RUNNING, self._clock())
+            self._seen = FenceSeen(Fencing.RUNNING)
             self._task = asyncio.create_task(self._fence())
             self._tasks.add(self._task)
             self._task.add_done_callback(self._tasks.discard)
         elif self._task:
-            self._seen = FenceSeen(since_s=self._clock())
+            self._seen = FenceSeen()
             self._task.cancel()
 
     async def _fence(self) -> None:
@@ -84,6 +82,5 @@ class Fence:
         return False
 
     def _see(self, state: Fencing, tries: int, why: str) -> None:
-        since_s = self._seen.since_s if state is self._seen.state else self._clock()
-        self._seen = FenceSeen(state, since_s, tries, why)
+        self._seen = FenceSeen(state, tries, why)
         self._changed()

@@ -64,7 +64,7 @@ class Health:
         if record is None:
             return
         record.heard(seen)
-        verdict, _ = self._judged()
+        verdict = self._judged()
         if verdict is not self._service[0]:
             self._service = verdict, now_s
 
@@ -72,7 +72,7 @@ class Health:
         """Count failures anew: a dead service needs fresh ones."""
         for record in self._records.values():
             record.failures = 0
-        self._service = self._judged()[0], now_s
+        self._service = self._judged(), now_s
 
     def vetoes(self, silent_since_s: float) -> tuple[str, ...]:
         """Who says that the primary lives although it does not answer echoes since that moment.
@@ -94,13 +94,12 @@ class Health:
         return tuple(n for n, record in self._records.items() if record.outcome is Outcome.PASS)
 
     @property
-    def service(self) -> tuple[Verdict, float, str]:
-        """What the checks with `trigger` say of the primary's service; since when; and why.
+    def service(self) -> tuple[Verdict, float]:
+        """What the checks with `trigger` say of the primary's service, and since when.
 
         DOWN: one of them has failed `threshold` times in a row.  UP: all of them passed last.
         """
-        verdict, why = self._judged()
-        return verdict, self._service[1], why
+        return self._service
 
     @property
     def healthy_since_s(self) -> float | None:
@@ -117,17 +116,9 @@ class Health:
         ]
         return max(moments) if gates and len(moments) == len(gates) else None
 
-    def _judged(self) -> tuple[Verdict, str]:
+    def _judged(self) -> Verdict:
         triggers = [record for record in self._records.values() if record.check.trigger]
-        for record in triggers:
-            if record.failures >= record.check.threshold and record.last:
-                times = f"failed {record.failures} times in a row"
-                return Verdict.DOWN, f"{record.check.name} {times}: {record.last.why}"
-        if not triggers:
-            return Verdict.UNKNOWN, "no service check is a trigger"
-        doubtful = [record for record in triggers if record.outcome is not Outcome.PASS]
-        if not doubtful:
-            return Verdict.UP, f"{', '.join(r.check.name for r in triggers)}: passed"
-        record = doubtful[0]
-        said = f"{record.last.outcome}: {record.last.why}" if record.last else "not asked yet"
-        return Verdict.UNKNOWN, f"{record.check.name}: {said}"
+        if any(record.failures >= record.check.threshold for record in triggers):
+            return Verdict.DOWN
+        passed = triggers and all(record.outcome is Outcome.PASS for record in triggers)
+        return Verdict.UP if passed else Verdict.UNKNOWN

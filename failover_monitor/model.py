@@ -184,7 +184,6 @@ class FenceSeen:
     """The fence command, as things stand."""
 
     state: Fencing = Fencing.IDLE
-    since_s: float = 0.0
     tries: int = 0
     why: str = ""
 

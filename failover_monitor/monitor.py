@@ -332,7 +332,7 @@ class Monitor:
         detector, protections = self.detector, self.protections
         operator, health = self.orders, protections.health
         pre_takeover, pre_failback = protections.hooks_seen
-        service, service_since_s, _ = health.service
+        service, service_since_s = health.service
         silent = detector.verdict is Verdict.DOWN and self.policy.role is Role.STANDBY
         leased = self.policy.role is Role.PRIMARY and self.policy.lease is not None
         return Observation(

@@ -89,7 +89,7 @@ class Protections:
         if before and old and old.fence == policy.fence:
             self.fence = before.fence
         elif policy.fence:
-            self.fence = self.doors.fence(policy.fence, clock, changed, self.fencing)
+            self.fence = self.doors.fence(policy.fence, changed, self.fencing)
         if before and old and old.lease == policy.lease:
             self.keeper, self.engine = before.keeper, before.engine
             self.leased_since_s = before.leased_since_s
@@ -226,10 +226,10 @@ def new_runner(policy: Policy, clock: Clock, changed: Changed) -> Runner:
     return Runner(policy.service_checks, clock, changed)
 
 
-def new_fence(policy: FencePolicy, clock: Clock, changed: Changed, alone: asyncio.Lock) -> Fence:
+def new_fence(policy: FencePolicy, changed: Changed, alone: asyncio.Lock) -> Fence:
     from failover_monitor.fence import Fence
 
-    return Fence(policy, clock, changed, alone)
+    return Fence(policy, changed, alone)
 
 
 def new_hooks(policy: HooksPolicy, clock: Clock, changed: Changed) -> "Hooks":
@@ -255,7 +255,7 @@ class Doors:
     """How checks, fence, lease and hooks reach the world; a rehearsal and a dry run have others."""
 
     runner: Callable[[Policy, Clock, Changed], Runner] = new_runner
-    fence: Callable[[FencePolicy, Clock, Changed, asyncio.Lock], Fence] = new_fence
+    fence: Callable[[FencePolicy, Changed, asyncio.Lock], Fence] = new_fence
     engine: "Callable[[LeasePolicy, Changed], Engine]" = new_engine
     hooks: "Callable[[HooksPolicy, Clock, Changed], Hooks]" = new_hooks
 

@@ -176,7 +176,7 @@ def test_a_fence_is_never_run(caplog: pytest.LogCaptureFixture, tmp_path: Path) 
     """Its command is named; it is imagined to succeed; a wish that ends is forgotten."""
     left = tmp_path / "left"
     policy = FencePolicy(command=("/usr/bin/touch", str(left)), options={})
-    fence = ImaginedFence(policy, lambda: 5.0, lambda: None, asyncio.Lock())
+    fence = ImaginedFence(policy, lambda: None, asyncio.Lock())
     states = [fence.seen.state]
     for wanted in (True, True, False):
         fence.want(wanted)

@@ -185,7 +185,7 @@ def test_a_hurry_asks_at_once_and_often() -> None:
     stage.want(hurry=True)
     stage.world.says["tcp"] = "fails"
     stage.pass_time(1.5)
-    verdict, since_s, _ = stage.protections.health.service
+    verdict, since_s = stage.protections.health.service
     assert verdict is Verdict.DOWN
     assert since_s - began_s < 1.5
 

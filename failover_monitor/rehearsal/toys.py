@@ -115,7 +115,7 @@ class ToyFence:
     def __init__(self, world: "World", policy: FencePolicy) -> None:
         self.world = world
         self.policy = policy
-        self.seen = FenceSeen(since_s=world.now_s)
+        self.seen = FenceSeen()
         self.wanted = False
         self.begins_s = self.ends_s = INF
 
@@ -124,7 +124,7 @@ class ToyFence:
             return
         now_s, self.wanted = self.world.now_s, wanted
         self.begins_s, self.ends_s = (now_s if wanted else INF), INF
-        self.seen = FenceSeen(Fencing.RUNNING if wanted else Fencing.IDLE, now_s)
+        self.seen = FenceSeen(Fencing.RUNNING if wanted else Fencing.IDLE)
 
     def due_s(self) -> float:
         return min(self.begins_s, self.ends_s)
@@ -141,15 +141,13 @@ class ToyFence:
         self.ends_s = INF
         if how == "succeeds":
             self.world.power_off()
-            self.seen = FenceSeen(Fencing.DONE, now_s, self.seen.tries, "off")
+            self.seen = FenceSeen(Fencing.DONE, self.seen.tries, "off")
             return
         tries = self.seen.tries
         over = tries > self.policy.retries
-        state, since_s = self.seen.state, self.seen.since_s
-        if over and state is not Fencing.FAILED:
-            state, since_s = Fencing.FAILED, now_s
+        state = Fencing.FAILED if over else self.seen.state
         why = "no answer within its time limit" if how == "hangs" else "exit status 1"
-        self.seen = FenceSeen(state, since_s, tries, why)
+        self.seen = FenceSeen(state, tries, why)
         self.begins_s = now_s + (AGAIN_S if over else PAUSES_S[min(tries, len(PAUSES_S)) - 1])
 
 
@@ -278,7 +276,7 @@ def toy_doors(world: "World", toys: list[Toy]) -> Doors:
         toys.append(made := ToyRunner(world, policy.service_checks))
         return made
 
-    def fence(policy: FencePolicy, _c: Clock, _changed: Changed, _a: asyncio.Lock) -> ToyFence:
+    def fence(policy: FencePolicy, _changed: Changed, _alone: asyncio.Lock) -> ToyFence:
         toys.append(made := ToyFence(world, policy))
         return made
 

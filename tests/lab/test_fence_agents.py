@@ -56,7 +56,7 @@ done
 
 # On the standby: our fence with one policy, until it is done or has failed; what it was then.
 DRIVER = """\
-import asyncio, json, sys, time
+import asyncio, json, sys
 
 sys.path.insert(0, "/src")
 from failover_monitor.fence import Fence
@@ -67,7 +67,7 @@ async def main():
     policy = json.loads(sys.argv[1])
     changed = asyncio.Event()
     fence = Fence(FencePolicy(**policy | {"command": tuple(policy["command"])}),
-                  time.monotonic, changed.set, asyncio.Lock())
+                  changed.set, asyncio.Lock())
     fence.want(True)
     while fence.seen.state is Fencing.RUNNING:
         await changed.wait()
