@@ -186,10 +186,14 @@ def test_the_agent_comes_and_goes_with_its_keys(standby: SystemdHost) -> None:
 def test_an_upgrade_leaves_the_services_and_the_configuration_alone(
     lab: Lab, watching: SystemdHost
 ) -> None:
-    """While it serves: another monitor, the same service; then the primary returns to it all."""
+    """While it serves: another monitor, the same service; then the primary returns to it all.
+
+    The new one runs the hooks that the configuration has got meanwhile.
+    """
     lab.hosts["primary"].cut()
     watching.wait_for("app.service", "active", 15)
-    edited = json.dumps(GOOD, indent=4) + "\n\n"
+    hooks = {"post_failback": {"command": ["/usr/bin/touch", "/run/given-back"]}}
+    edited = json.dumps(GOOD | {"hooks": hooks}, indent=4) + "\n\n"
     watching.write(CONFIG, edited, 0o600)
     monitor, service = main_pid(watching, UNIT), main_pid(watching, "app.service")
 
@@ -204,6 +208,7 @@ def test_an_upgrade_leaves_the_services_and_the_configuration_alone(
     wait_until(lambda: state(watching) == "active_dead\n", 10, "it still serves")
     lab.hosts["primary"].heal()
     watching.wait_for("app.service", "inactive", 15)
+    wait_until(lambda: watching.exists("/run/given-back"), 15, "the hook has run")
 
 
 def test_a_dry_run_changes_nothing(standby: SystemdHost) -> None:

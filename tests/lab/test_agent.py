@@ -87,6 +87,8 @@ def make_told(make_pair: MakePair, tmp_path: Path) -> Iterator[Callable[..., tup
         made.append(post)
         pair.standby.run("mkdir", "-p", str(Path(TEXTFILE).parent))
         pair.standby.systemctl("enable", "--now", AGENT)
+        # It tells what happens from the moment on at which it has begun to follow.
+        wait_until(lambda: "tells webhook" in pair.standby.journal(AGENT), 30, "the agent follows")
         return pair, post
 
     yield make

@@ -43,12 +43,15 @@ ExecStart=/bin/sh -c 'trap "" TERM; while :; do sleep 1; done'
 """
 
 
-def guarded(lab: Lab, *, unit: str = units.APP, enabled: bool = False, **keys: Any) -> Pair:
+def guarded(
+    lab: Lab, *, unit: str = units.APP, enabled: bool = False, deadline: float = 2, **keys: Any
+) -> Pair:
     """Both sides of a pair with the guard on the primary, which serves; the standby watches."""
+    guard = {**GUARD, "deadline": deadline}
     lab.plain("gateway", 1)
     text = unit + (units.ENABLED.removeprefix(units.APP) if enabled else "")
-    primary = lab.add(Guarded(lab, "primary", 2, services={APP: text}))
-    made = pair(lab, primary=primary, watch=False, guard=dict(GUARD), **keys)
+    primary = lab.add(Guarded(lab, "primary", 2, services={APP: text}, keys={"guard": guard}))
+    made = pair(lab, primary=primary, watch=False, guard=guard, **keys)
     if enabled:
         primary.systemctl("enable", APP)
     primary.serves()
@@ -208,7 +211,7 @@ def test_a_guard_that_is_new_on_a_serving_primary_leaves_it_alone(lab: Lab) -> N
 
 def test_an_upgrade_of_the_guard_touches_nothing(lab: Lab) -> None:
     """`systemctl restart` of a serving guard: the service runs on, the host is not reset."""
-    p = guarded(lab)
+    p = guarded(lab, deadline=6)  # a busy machine takes seconds for a start
     primary = p.primary
     assert isinstance(primary, Guarded)
     begun, boot = primary.active_since(APP), primary.boot_began_s
