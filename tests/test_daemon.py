@@ -266,7 +266,7 @@ def test_a_life_from_ready_to_stop(watch: Daemon) -> None:
     eventually(lambda: watch.word() == "active_alive\n" and len(watch.asked()) == 2)
     assert watch.asked()[1] == "stop app.service"
     eventually(lambda: "failback -> standby: all services are stopped here" in watch.history())
-    assert watch.document()["phase"] == "standby"
+    eventually(lambda: watch.document()["phase"] == "standby")
     stop(process)
     assert watch.hears("STOPPING=1")
     assert watch.word() == "unknown\n"
