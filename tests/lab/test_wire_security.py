@@ -321,7 +321,9 @@ def test_wrong_bits_and_stumps_change_nothing(lab: Lab) -> None:
     nothing_was_done(hosts.standby)
     stamp = hosts.primary.cut()
     hosts.standby.wait_for(APP, "active", 20)
-    assert hosts.standby.active_since(APP) - stamp > VERDICT_S - SPACING_S
+    # The rounds just before the cut may have been bent, each with 36 %: they are silence, too.
+    assert hosts.standby.active_since(APP) - stamp > VERDICT_S - 8 * SPACING_S
+    assert "verdict down: 3 checks in a row failed: " in hosts.standby.log()
     watched_throughout(hosts.standby)
 
 
