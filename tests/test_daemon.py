@@ -204,10 +204,7 @@ class Daemon:
         return [event["kind"] for event in self.events()]
 
     def events(self) -> list[dict[str, str]]:
-        if not self.paths.events.exists():
-            return []
-        whole, _, _ = self.paths.events.read_text().rpartition("\n")  # the last may be half there
-        return [json.loads(line) for line in whole.splitlines()]
+        return events_in(self.paths.events)
 
     def document(self) -> dict[str, object]:
         told: dict[str, object] = json.loads(self.paths.status.read_text())
@@ -218,6 +215,12 @@ class Daemon:
 
     def come_back(self) -> None:
         self.far.nft("delete table inet crash")
+
+
+def events_in(path: Path) -> list[dict[str, str]]:
+    """The events so far, oldest first; the last line may be half there."""
+    whole, _, _ = (path.read_text() if path.exists() else "").rpartition("\n")
+    return [json.loads(line) for line in whole.splitlines()]
 
 
 @pytest.fixture

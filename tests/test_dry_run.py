@@ -42,7 +42,7 @@ from failover_monitor.protections import Doors, Protections
 from failover_monitor.rehearsal.script import Script, parse
 from failover_monitor.rehearsal.world import World
 from tests.cable import FAR4
-from tests.test_daemon import DROP, Daemon, Door, eventually, stop, watch
+from tests.test_daemon import DROP, Daemon, Door, events_in, eventually, stop, watch
 
 __all__ = ["watch"]
 ROOT = Path(failover_monitor.__file__).parent.parent
@@ -329,11 +329,7 @@ class DryRun:
         watch.processes.append(self.process)
 
     def events(self) -> list[dict[str, str]]:
-        try:
-            whole, _, _ = self.paths.events.read_text().rpartition("\n")  # a line may be half there
-        except FileNotFoundError:
-            return []
-        return [json.loads(line) for line in whole.splitlines()]
+        return events_in(self.paths.events)
 
     def has_told(self, sentence: str) -> bool:
         return any(event["what"] == f"dry run: {sentence}" for event in self.events())
@@ -409,7 +405,7 @@ def test_a_dry_run_beside_the_monitor_says_the_same_at_the_same_time(watch: Daem
     eventually(lambda: "failback -> standby: all services are stopped here" in watch.history())
     stop(dry.process)
     stop(process)
-    real = [json.loads(line) for line in watch.paths.events.read_text().splitlines()]
+    real = watch.events()
     for kind in ("transition", "asked"):
         expected = [(event["at_s"], event["what"]) for event in real if event["kind"] == kind]
         found = [(event["at_s"], event["what"]) for event in dry.events() if event["kind"] == kind]

@@ -135,7 +135,7 @@ def filtered(made: Pair) -> None:
 def stale(made: Pair) -> None:
     made.standby.signal(MONITOR, signal.SIGSTOP)
     document = made.standby.status()
-    text = json.dumps(document | {"at_s": document["at_s"] - 46})
+    text = json.dumps(document | {"at_s": document["at_s"] - 400})
     made.standby.write(STATUS, text)
 
 
@@ -261,7 +261,7 @@ FAULTS = (
         do=stale,
         undo=THAW_MONITOR,
         subject="monitor",
-        words="is stale: it last wrote ",
+        words="is stale: it last wrote 4",
         hint="systemctl restart failover-monitor",
     ),
     Fault(
